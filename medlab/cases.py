@@ -1,0 +1,233 @@
+"""Cases: a table of cases with their images, masks, labels and splits.
+
+In: a pandas table and a function that opens an image reference. Out: labels as arrays, Volumes one by one, CSV.
+It knows no file format: ``medlab.load`` supplies the opener.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medlab.volume import Volume
+
+SPLITS = ("train", "validation", "test")
+NO_FINDING = "none"
+"""Label of a multi-label case that shows none of the classes; several findings are joined by ``|``."""
+
+Opener = Callable[..., Volume]
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """A set of cases.
+
+    Attributes:
+        table: one row a case. Always there: ``id`` (text, unique), ``patient`` (text), ``image`` (a path or a
+            reference that ``medlab.load`` can open), ``label`` (a class name; for multi-label the names joined by
+            ``|`` or ``none``; missing where unknown). Often there: ``mask`` (as ``image``), ``split``.
+        classes: the class names; the index of a name is its number. In a binary task the second is the positive one.
+        name: name of the data set.
+        multi_label: whether one case may show several classes.
+        open: ``open(reference, kind="image" | "labels") -> Volume``.
+        info: what else is known: modality, licence, citation, ...
+
+    Raises:
+        ValueError: a column is missing, an id is not unique, a label is not among the classes, a split is unknown.
+    """
+
+    table: pd.DataFrame
+    classes: list[str]
+    name: str = "cases"
+    multi_label: bool = False
+    open: Opener | None = field(default=None, repr=False)
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        table = self.table.reset_index(drop=True).copy()
+        missing = [name for name in ("id", "image") if name not in table]
+        if missing:
+            raise ValueError(f"Expected the columns id and image. Missing: {missing}; there are {list(table.columns)}.")
+        if not len(table):
+            raise ValueError(f"Expected at least one case in {self.name!r}. The table is empty.")
+        table["id"] = table["id"].astype(str)
+        if "patient" not in table:
+            table["patient"] = table["id"]
+        table["patient"] = table["patient"].fillna(table["id"]).astype(str)
+        if "label" not in table:
+            table["label"] = None
+        repeated = table["id"][table["id"].duplicated()].unique()
+        if len(repeated):
+            raise ValueError(f"Expected each id once. These come several times: {_some(repeated)}.")
+        classes = [str(name) for name in self.classes]
+        table["label"] = table["label"].map(lambda value: None if pd.isna(value) else str(value)).astype(object)
+        table.loc[table["label"].isna(), "label"] = None
+        known = set(classes) | ({NO_FINDING} if self.multi_label else set())
+        for row in table[["id", "label"]].itertuples():
+            if row.label is None:
+                continue
+            parts = row.label.split("|") if self.multi_label else [row.label]
+            if not known.issuperset(parts):
+                raise ValueError(
+                    f"Expected a label among {sorted(known)}. Case {row.id!r} has {row.label!r}; "
+                    "mend the table or name all classes with classes=[...]."
+                )
+        if "split" in table:
+            unknown = set(table["split"].dropna()) - set(SPLITS)
+            if unknown:
+                raise ValueError(f"Expected the splits {SPLITS}. Received {sorted(map(str, unknown))}.")
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "classes", classes)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids in table order."""
+        return self.table["id"].tolist()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any case has a mask."""
+        return "mask" in self.table and bool(self.table["mask"].notna().any())
+
+    def preview(self, rows: int | None = None) -> pd.DataFrame:
+        """The table without image and mask paths, which may name a patient: what may be shown and stored."""
+        shown = self.table.drop(columns=[name for name in ("image", "mask") if name in self.table])
+        return shown if rows is None else shown.head(rows)
+
+    def row(self, id: str) -> pd.Series:  # noqa: A002 - everyone's name
+        """The table's row of one case.
+
+        Raises:
+            KeyError: there is no such case; the message names some that exist.
+        """
+        hits = np.flatnonzero(self.table["id"].to_numpy() == str(id))
+        if not len(hits):
+            raise KeyError(f"No case {id!r} in {self.name!r}. There are {_some(self.ids)}.")
+        return self.table.iloc[hits[0]]
+
+    def volume(self, id: str) -> Volume:  # noqa: A002
+        """The image of one case.
+
+        Raises:
+            KeyError: there is no such case.
+        """
+        return self._open(self.row(id)["image"], "image")
+
+    def mask(self, id: str) -> Volume | None:  # noqa: A002
+        """The mask of one case, kind ``"labels"``, or None where it has none."""
+        reference = self.row(id).get("mask")
+        return None if reference is None or pd.isna(reference) else self._open(reference, "labels")
+
+    def _open(self, reference: str, kind: str) -> Volume:
+        if self.open is None:
+            raise ValueError(f"These cases cannot open images. Load {self.name!r} with medlab.load.dataset.")
+        return self.open(reference, kind=kind)
+
+    def y(self) -> np.ndarray:
+        """The labels as numbers.
+
+        Returns:
+            (n,) int64 class indices, or (n, classes) int64 of 0 and 1 for a multi-label set.
+
+        Raises:
+            ValueError: a case has no label; the message names it.
+        """
+        unlabeled = self.table["id"][self.table["label"].isna()]
+        if len(unlabeled):
+            raise ValueError(f"{len(unlabeled)} case(s) have no label: {_some(unlabeled)}. Label or drop them.")
+        if not self.multi_label:
+            index = {name: number for number, name in enumerate(self.classes)}
+            return self.table["label"].map(index).to_numpy(np.int64)
+        found = [set(label.split("|")) for label in self.table["label"]]
+        return np.array([[int(name in names) for name in self.classes] for names in found], np.int64)
+
+    def subset(self, split: str | None = None, *, ids: list[str] | None = None) -> Cases:
+        """The cases of one split, or those with the given ids in their order.
+
+        Raises:
+            ValueError: the split is unknown, not assigned yet, or empty.
+            KeyError: an id does not exist.
+        """
+        if ids is not None:
+            rows = [self.row(one).name for one in ids]
+            return replace(self, table=self.table.loc[rows])
+        if split is None:
+            return self
+        if split not in SPLITS:
+            raise ValueError(f"Expected a split of {SPLITS}. Received {split!r}.")
+        if "split" not in self.table:
+            raise ValueError(f"{self.name!r} has no splits yet. Assign them with medlab.clean.split(cases.table).")
+        part = self.table[self.table["split"] == split]
+        if not len(part):
+            raise ValueError(f"No case of {self.name!r} is in the split {split!r}.")
+        return replace(self, table=part)
+
+    def with_table(self, table: pd.DataFrame) -> Cases:
+        """The same set with another table."""
+        return replace(self, table=table)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the table to a CSV file, with the data set's name and classes as ``# key: value`` lines before it."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"# name: {self.name}", f"# classes: {'|'.join(self.classes)}", f"# multi_label: {self.multi_label}"]
+        body = self.table.to_csv(index=False, lineterminator="\n")
+        target.write_text("\n".join(lines) + "\n" + body, encoding="utf-8")
+
+
+def pseudonym(text: str) -> str:
+    """A short name (12 hexadecimal digits of SHA-256) that stands for ``text`` in outputs, always the same."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_csv(path: str | Path, *, classes: list[str] | None = None, open: Opener | None = None) -> Cases:  # noqa: A002
+    """Cases from a CSV file; ``medlab.load.dataset(path)`` also makes their images readable.
+
+    Args:
+        path: a CSV with the columns of :class:`Cases`; ``id`` defaults to the row's number.
+        classes: the class names in order; by default those of the file's header lines, else the labels sorted.
+        open: what opens an image reference.
+
+    Raises:
+        ValueError: no such file, no ``image`` column, or as :class:`Cases`.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ValueError(f"No such file: {source}. Give the path of a CSV with the columns image and label.")
+    header: dict[str, str] = {}
+    with source.open(encoding="utf-8-sig") as stream:
+        for line in stream:
+            if not line.startswith("# ") or ": " not in line:
+                break
+            key, value = line[2:].rstrip("\n").split(": ", 1)
+            header[key] = value
+    table = pd.read_csv(
+        source, skiprows=len(header), dtype={"id": str, "patient": str, "label": str, "image": str, "mask": str},
+        keep_default_na=False, na_values={name: [""] for name in ("patient", "label", "mask", "split", "image")},
+        encoding="utf-8-sig",
+    )  # fmt: skip
+    if "image" not in table:
+        raise ValueError(f"Expected a column image in {source}. There are {list(table.columns)}.")
+    if "id" not in table:
+        table.insert(0, "id", [f"{number:05d}" for number in range(len(table))])
+    multi_label = header.get("multi_label") == "True"
+    if classes is None and "classes" in header:
+        classes = header["classes"].split("|")
+    if classes is None and "label" in table:
+        classes = sorted(table["label"].dropna().unique())
+    return Cases(table, classes or [], header.get("name", source.stem), multi_label, open)
+
+
+def _some(names: Any) -> str:
+    """The first few of many names, for a message."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
