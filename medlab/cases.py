@@ -72,8 +72,7 @@ class Cases:
         for row in table[["id", "label"]].itertuples():
             if row.label is None:
                 continue
-            parts = row.label.split("|") if self.multi_label else [row.label]
-            if not known.issuperset(parts):
+            if not known.issuperset(self._parts(row.label)):
                 raise ValueError(
                     f"Expected a label among {sorted(known)}. Case {row.id!r} has {row.label!r}; "
                     "mend the table or name all classes with classes=[...]."
@@ -149,6 +148,34 @@ class Cases:
             return self.table["label"].map(index).to_numpy(np.int64)
         found = [set(label.split("|")) for label in self.table["label"]]
         return np.array([[int(name in names) for name in self.classes] for names in found], np.int64)
+
+    def ids_of(self, label: str) -> list[str]:
+        """The ids of the cases that show one class, in table order.
+
+        Raises:
+            ValueError: it is not one of the classes.
+        """
+        if label not in self.classes:
+            raise ValueError(f"Expected one of the classes {self.classes}. Received {label!r}.")
+        shows = self.table["label"].map(lambda text: isinstance(text, str) and label in self._parts(text))
+        return self.table["id"][shows].tolist()
+
+    def counts(self) -> pd.DataFrame:
+        """Cases of each class (rows) in each split (columns; only ``all`` while there are no splits)."""
+        members = {name: self.table["id"].isin(self.ids_of(name)) for name in self.classes}
+        unlabeled = self.table["label"].isna()
+        if unlabeled.any():
+            members["(no label)"] = unlabeled
+        columns = {"all": pd.Series(True, self.table.index)}
+        if "split" in self.table:
+            columns = {split: self.table["split"] == split for split in SPLITS} | columns
+        counted = {
+            split: [int((rows & member).sum()) for member in members.values()] for split, rows in columns.items()
+        }
+        return pd.DataFrame(counted, index=pd.Index(members, name="class"))
+
+    def _parts(self, label: str) -> list[str]:
+        return label.split("|") if self.multi_label else [label]
 
     def subset(self, split: str | None = None, *, ids: list[str] | None = None) -> Cases:
         """The cases of one split, or those with the given ids in their order.

@@ -1,0 +1,41 @@
+# make run    the main job: the study on the embedded data (see README)
+# make test   all checks          make lab    JupyterLab on the notebooks
+# Everything is set up in .venv by itself; a second call starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= runs/study
+
+.PHONY: run test test-fast test-jax lab setup clean
+
+run: setup
+	@$(BIN)/medlab run study --out $(OUT)
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks
+
+# Fast checks first, then the notebooks, the longest last.
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -m "not notebook and not browser and not jax"
+	$(BIN)/python -m pytest -q -m "notebook or browser"
+	$(BIN)/python -m pytest -q -m jax
+
+test-fast: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -m "not notebook and not browser and not jax"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medlab needs Python 3.11 or newer; name one with make PYTHON=...")'
+	@echo "Setting up $(VENV) (once; TensorFlow and JupyterLab are about 1 GB to download)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-jax runs
