@@ -1,0 +1,219 @@
+"""Space: a marked voxel keeps its world position, volumes keep their mm³, SimpleITK agrees."""
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from scipy.spatial.transform import Rotation
+
+from medlab import geometry, standardize
+from medlab.volume import Volume, from_sitk
+
+SHAPE = (20, 24, 16)
+SPACING = (1.5, 0.8, 3.0)
+
+
+def oblique():
+    """An affine with unequal spacings, a turn about every axis, and an origin."""
+    turn = Rotation.from_euler("xyz", [12, -20, 33], degrees=True).as_matrix()
+    return geometry.from_parts(SPACING, (-31.0, 17.5, 90.0), turn)
+
+
+def spot(index=(11, 7, 9), shape=SHAPE, width=2.0):
+    """A smooth spot around a voxel index: its center of mass is where it was marked."""
+    axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    distance = sum((axis - center) ** 2 for axis, center in zip(axes, index, strict=True))
+    return np.exp(-distance / (2 * width**2)).astype(np.float32)
+
+
+def place(volume):
+    """Center of mass of the image, mm."""
+    index = np.array([(axis * volume.array).sum() for axis in np.indices(volume.shape)]) / volume.array.sum()
+    return geometry.apply(volume.affine, [*index, 0][:3])
+
+
+def test_orient_moves_no_voxel_in_the_world():
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    volume = Volume(array, oblique())
+    for codes in ("RAS", "LPS", "SRA", "IPR", "ALI"):
+        turned = standardize.orient(volume, codes)
+        assert turned.orientation == codes
+        for index in ((0, 0, 0), (3, 20, 11), (19, 23, 15)):
+            value = array[index]
+            new = np.argwhere(turned.array == value)[0]
+            np.testing.assert_allclose(geometry.apply(turned.affine, new), geometry.apply(volume.affine, index))
+
+
+def test_orient_agrees_with_nibabel():
+    volume = Volume(np.random.default_rng(0).random(SHAPE), geometry.from_parts(SPACING) @ np.eye(4)[[2, 0, 1, 3]])
+    turned = standardize.orient(volume, "RAS")
+    truth = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume.array, volume.affine))
+    np.testing.assert_array_equal(turned.array, truth.get_fdata())
+    np.testing.assert_allclose(turned.affine, truth.affine)
+
+
+def test_orient_keeps_channels_and_turns_pictures_within_their_plane():
+    # Row to the back, column to the left: as a radiologist sees an axial slice.
+    affine = np.array([[0, -1, 0, 5], [-1, 0, 0, 7], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    picture = Volume(np.random.default_rng(0).random((4, 6, 3)), affine, rank=2)
+    assert picture.orientation == "PL"
+    turned = standardize.orient(picture, "RA")
+    np.testing.assert_array_equal(turned.array, picture.array.transpose(1, 0, 2)[::-1, ::-1])
+    np.testing.assert_allclose(geometry.apply(turned.affine, [0, 0, 0]), geometry.apply(affine, [3, 5, 0]))
+    with pytest.raises(ValueError, match="shows the axes PL"):
+        standardize.orient(picture, "SA")
+
+
+def test_orient_leaves_an_unknown_geometry_alone_and_names_wrong_letters():
+    volume = Volume(np.zeros((2, 3, 4)), np.diag([-1.0, 1, 1, 1]), info={"geometry": "assumed"})
+    assert standardize.orient(volume, "RAS") is volume
+    for codes in ("RA", "RAX", "RLS", ""):
+        with pytest.raises(ValueError, match="Expected 3 letters"):
+            standardize.orient(Volume(np.zeros((2, 3, 4))), codes)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 2.1, 1.3), 2.5])
+def test_a_spot_keeps_its_world_position(spacing):
+    volume = Volume(spot(width=2.5), oblique())
+    moved = standardize.orient(volume, "RAS")
+    moved = standardize.resample(moved, spacing)
+    moved = standardize.crop_or_pad(moved, [n + 5 for n in moved.shape])
+    np.testing.assert_allclose(place(moved), place(volume), atol=0.05)
+    assert moved.spacing == pytest.approx(np.broadcast_to(spacing, 3))
+
+
+def test_resample_and_resize_keep_the_center_of_the_field_of_view():
+    volume = Volume(np.zeros(SHAPE), oblique())
+    for moved in (standardize.resample(volume, (2, 2, 2)), standardize.resize(volume, (7, 30, 16))):
+        for one in (volume, moved):
+            one_center = geometry.apply(one.affine, (np.array(one.shape) - 1) / 2)
+            np.testing.assert_allclose(one_center, geometry.apply(volume.affine, (np.array(SHAPE) - 1) / 2))
+    assert np.multiply(moved.shape, moved.spacing) == pytest.approx(np.multiply(SHAPE, SPACING))
+
+
+def test_a_sphere_keeps_its_volume_in_cubic_millimeters():
+    radius, spacing = 12.0, np.array([1.0, 1.5, 2.0])
+    shape = (40, 30, 22)
+    axes = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij")
+    sphere = (sum(axis**2 for axis in axes) <= radius**2).astype(np.uint8)
+    labels = Volume(sphere, geometry.scaling(spacing), "labels")
+    truth = 4 / 3 * np.pi * radius**3
+    for moved in (standardize.resample(labels, 1.0), standardize.resize(labels, 44), standardize.orient(labels, "SPL")):
+        assert moved.array.dtype == np.uint8
+        assert set(np.unique(moved.array)) == {0, 1}
+        assert moved.array.sum() * np.prod(moved.spacing) == pytest.approx(truth, rel=0.02)
+    image = standardize.resample(Volume(sphere.astype(np.float32), labels.affine), 3.0)
+    assert image.array.sum() * np.prod(image.spacing) == pytest.approx(truth, rel=0.02)
+
+
+def test_a_plane_is_interpolated_exactly():
+    i, j, k = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    volume = Volume((2.0 * i - 3.0 * j + 0.5 * k).astype(np.float32), geometry.scaling(SPACING))
+    fine = standardize.resample(volume, np.array(SPACING) / 2)
+    index = np.indices(fine.shape).reshape(3, -1).T
+    old = geometry.apply(geometry.invert(volume.affine) @ fine.affine, index)
+    inside = ((old >= 0) & (old <= np.array(SHAPE) - 1)).all(1)
+    truth = old @ [2.0, -3.0, 0.5]
+    np.testing.assert_allclose(fine.array.reshape(-1)[inside], truth[inside], atol=1e-4)
+    # Half a voxel at the border lies between no two voxels: it repeats the outermost value.
+    assert fine.array[0, 0, 0] == volume.array[0, 0, 0]
+
+
+def test_match_agrees_with_simpleitk():
+    rng = np.random.default_rng(3)
+    volume = Volume(rng.random(SHAPE).astype(np.float32), oblique(), "image", "CT")
+    # Steps of at most one voxel: no smoothing, so that the interpolation alone is compared.
+    reference = Volume(np.zeros((17, 19, 23)), geometry.from_parts((0.7, 0.7, 0.7), (-25, 20, 95)))
+    moved = standardize.match(volume, reference, fill=-7.0)
+    truth = SimpleITK.Resample(volume.to_sitk(), reference.to_sitk(), SimpleITK.Transform(), SimpleITK.sitkLinear, -7.0)
+    np.testing.assert_allclose(moved.array, from_sitk(truth).array, atol=1e-4)
+    np.testing.assert_array_equal(moved.affine, reference.affine)
+    assert moved.modality == "CT"
+    labels = Volume(rng.integers(0, 5, SHAPE), oblique(), "labels")
+    moved = standardize.match(labels, reference)
+    truth = SimpleITK.Resample(
+        labels.to_sitk(), reference.to_sitk(), SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor
+    )
+    assert (moved.array == from_sitk(truth, kind="labels").array).mean() > 0.999
+
+
+def test_match_of_channels_and_pictures():
+    rng = np.random.default_rng(4)
+    volume = Volume(rng.random((*SHAPE, 2)).astype(np.float32), geometry.scaling(SPACING))
+    reference = Volume(np.zeros((9, 9, 9)), geometry.from_parts((1, 0.5, 2), (3, 2, 4)))
+    both = standardize.match(volume, reference).array
+    for c in range(2):
+        alone = standardize.match(volume.replace(array=volume.array[..., c]), reference).array
+        np.testing.assert_allclose(both[..., c], alone, atol=1e-6)
+    picture = Volume(rng.random((8, 9)), geometry.translation((1, 2, 5)))
+    moved = standardize.match(picture, Volume(np.zeros((4, 5)), geometry.translation((3, 3, 5))))
+    np.testing.assert_allclose(moved.array, picture.array[2:6, 1:6], atol=1e-6)
+    with pytest.raises(ValueError, match="one plane"):
+        standardize.match(picture, Volume(np.zeros((4, 5))))
+    with pytest.raises(ValueError, match="two pictures or two volumes"):
+        standardize.match(picture, reference)
+    with pytest.raises(ValueError, match="only assumed"):
+        standardize.match(picture, picture.replace(info={"geometry": "assumed"}))
+
+
+def test_stripes_finer_than_the_new_voxels_become_gray():
+    stripes = Volume(np.tile([0.0, 1.0], (64, 32)).astype(np.float32))
+    small = standardize.resize(stripes, (16, 16)).array
+    assert np.abs(small[:, 1:-1] - 0.5).max() < 1e-4
+    assert standardize.resize(stripes, 64) is stripes
+
+
+def test_a_coarse_step_is_smoothed_to_the_stated_width():
+    line = np.zeros((201, 3), np.float32)
+    line[100] = 1.0
+    reference = Volume(np.zeros((201, 3)), geometry.scaling((4.0, 1, 1)) @ geometry.translation((-75, 0, 0)))
+    # Sampling every fourth voxel at all four offsets gives the smoothed line at every voxel.
+    profile = np.zeros(201)
+    for shift in range(4):
+        moved = standardize.match(
+            Volume(line), reference.replace(affine=geometry.translation((shift, 0, 0)) @ reference.affine)
+        )
+        for n in range(201):
+            at = 4 * (n - 75) + shift
+            if 0 <= at < 201:
+                profile[at] = moved.array[n, 1]
+    position = np.arange(201) - 100
+    assert profile.sum() == pytest.approx(1, abs=1e-4)
+    assert (profile * position**2).sum() == pytest.approx((4**2 - 1) / (8 * np.log(2)), rel=0.03)
+
+
+def test_crop_or_pad_keeps_each_voxel_where_it_was():
+    array = np.arange(1, 6 * 7 + 1, dtype=np.int16).reshape(6, 7)
+    volume = Volume(array, geometry.from_parts((2, 3, 1), (10, 20, 0)))
+    moved = standardize.crop_or_pad(volume, (9, 4))
+    np.testing.assert_array_equal(moved.array[2:8], array[:, 1:5])
+    assert (moved.array[[0, 1, 8]] == 1).all(), "the added voxels take the smallest value"
+    assert moved.array.dtype == np.int16
+    np.testing.assert_allclose(geometry.apply(moved.affine, [2, 0, 0]), geometry.apply(volume.affine, [0, 1, 0]))
+    assert standardize.crop_or_pad(volume, 8, fill=-5).array[0, 0] == -5
+    labels = Volume(array, kind="labels")
+    assert standardize.crop_or_pad(labels, 9).array[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda v: standardize.resample(v, (1, 1)), "spacing in mm above 0, one number or 3"),
+        (lambda v: standardize.resample(v, 0), "above 0"),
+        (lambda v: standardize.resize(v, (4, 4, 2.5)), "whole numbers"),
+        (lambda v: standardize.crop_or_pad(v, (4, 0, 4)), "above 0"),
+        (lambda v: standardize.resize(v.replace(array=v.array * np.nan), 4), "medlab.clean.repair"),
+    ],
+)
+def test_errors_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Volume(np.zeros((5, 6, 7))))
+
+
+def test_labels_of_all_types_keep_them():
+    for kind in (bool, np.uint8, np.int16, np.uint16, np.int32, np.int64):
+        labels = Volume(np.ones((4, 5), kind), kind="labels")
+        moved = standardize.resize(labels, (9, 3))
+        assert moved.array.dtype == kind
+        assert (moved.array == 1).all()
+    assert standardize.resize(Volume(np.ones((1, 1, 3))), 2).array.tolist() == np.ones((2, 2, 2)).tolist()
