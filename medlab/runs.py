@@ -51,22 +51,20 @@ class Run:
         """Where the table of cases with their splits is or will be."""
         return self.path / "cases.csv"
 
-    def write_results(self, notebook: str, values: Mapping[str, Any]) -> Path:
+    def write_results(self, notebook: str, values: Mapping[str, Any]) -> None:
         """Writes ``results/<notebook>.json``; NumPy numbers, arrays and pandas frames become plain JSON.
 
         Args:
             notebook: the notebook's name without ending, such as ``"03_train"``.
             values: what it found. NaN becomes null.
         """
-        target = self.path / "results" / f"{notebook}.json"
-        _write_json(target, {"notebook": notebook, **values})
-        return target
+        _write_json(self.path / "results" / f"{notebook}.json", {"notebook": notebook, **values})
 
     def results(self) -> dict[str, dict[str, Any]]:
         """What each notebook wrote, by name, in order of the names."""
         return {file.stem: _read_json(file) for file in sorted((self.path / "results").glob("*.json"))}
 
-    def record(self, section: str, facts: Mapping[str, Any]) -> Path:
+    def record(self, section: str, facts: Mapping[str, Any]) -> None:
         """Merges ``facts`` into one section of ``run.json``, which also says when, with what and from which source."""
         target = self.path / "run.json"
         content = self.facts()
@@ -74,7 +72,6 @@ class Run:
         content["environment"] = environment()
         content[section] = {**content.get(section, {}), **facts}
         _write_json(target, content)
-        return target
 
     def facts(self) -> dict[str, Any]:
         """The content of ``run.json``; empty where there is none yet."""

@@ -7,11 +7,9 @@ only joins the stations in their usual order; each of them can be called without
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from medlab import batches, clean, load, runs
 from medlab.cases import SPLITS, Cases, pseudonym, read_csv
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
     from medlab.augment import Policy
     from medlab.standardize import Recipe
+    from medlab.train import Fit
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,18 @@ class Study:
     recipe: Recipe
     size: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    _made: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
 
     def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """``(x, y)`` of one split: (n, i, j[, k], c) float32 and labels as :meth:`Cases.y` gives them."""
-        return batches.arrays(self.cases, split, recipe=self.recipe, size=self.size)
+        """``(x, y)`` of one split: (n, i, j[, k], c) float32 and labels as :meth:`Cases.y` gives them.
+
+        They are made once and kept; both are read-only.
+        """
+        if split not in self._made:
+            x, y = batches.arrays(self.cases, split, recipe=self.recipe, size=self.size)
+            x.flags.writeable = y.flags.writeable = False
+            self._made[split] = x, y
+        return self._made[split]
 
     def masks(self, split: str) -> np.ndarray:
         """The masks of one split, (n, i, j[, k]) whole numbers, on the same grid as :meth:`arrays`."""
@@ -64,7 +71,7 @@ class Study:
         from medlab import augment
 
         first = self.cases.volume(self.cases.ids[0])
-        return augment.policy(self.cases.info.get("anatomy") or self.modality or "none", rank=first.rank, seed=seed)
+        return augment.policy(self.modality, rank=first.rank, seed=seed)
 
 
 def prepare(
@@ -152,26 +159,95 @@ def open(  # noqa: A001 - study.open reads like the built-in
     missing = sorted(set(kept.index) - set(cases.ids))
     if missing:
         raise ValueError(
-            f"{len(missing)} case(s) of {folder.path.name} are no longer in {cases.name!r}, the first is {missing[0]!r}. "
-            "Prepare the study again with 02_preprocess."
+            f"{len(missing)} case(s) of {folder.path.name} are no longer in {cases.name!r}, the first is "
+            f"{missing[0]!r}. Prepare the study again with 02_preprocess."
         )
     table = cases.table[cases.table["id"].isin(kept.index)]
     cases = cases.with_table(table.assign(split=table["id"].map(kept)))
     return Study(folder, cases, standardize.Recipe.from_dict(facts["recipe"]), facts["size"], facts)
 
 
-def model(study: Study, **training: Any) -> keras.Model:
+def network(study: Study, name: str = "auto") -> keras.Model:
+    """A new network for the study's images.
+
+    Args:
+        study: the study.
+        name: a function of ``medlab.models``, or ``"auto"``: the one that :func:`medlab.train.plan` proposes.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    from medlab import models
+
+    chosen = plan(study).model if name == "auto" else name
+    if chosen not in models.__all__:
+        raise ValueError(f"Expected a network of {', '.join(models.__all__)}, or 'auto'. Received {name!r}.")
+    shape = study.arrays("train")[0].shape[1:]
+    multi_label = {"multi_label": True} if study.cases.multi_label else {}
+    return getattr(models, chosen)(shape, len(study.cases.classes), **multi_label)
+
+
+def plan(study: Study) -> Any:
+    """How to train on the study's cases: what :func:`medlab.train.plan` says of their number and shape."""
+    from medlab import train
+
+    x, _ = study.arrays("train")
+    return train.plan(len(x), x.shape[1:], len(study.cases.classes))
+
+
+def fit(
+    study: Study,
+    *,
+    model: str = "auto",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    augment: bool | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Fit:
+    """Trains a network on the study's cases and keeps it in the run folder.
+
+    Args:
+        study: the study.
+        model: as :func:`network` takes it.
+        epochs: None takes the plan's, as for the next two.
+        batch_size: cases a step.
+        augment: whether the training images are changed at random, as suits their modality.
+        seed: of weights, order and augmentation.
+        **settings: what else :func:`medlab.train.fit` takes.
+
+    Raises:
+        ValueError: as the stations it calls.
+    """
+    from medlab import train
+
+    proposed = plan(study)
+    augmented = proposed.augment if augment is None else augment
+    return train.fit(
+        network(study, model),
+        study.arrays("train"),
+        study.arrays("validation"),
+        epochs=epochs or proposed.epochs,
+        batch_size=batch_size or proposed.batch_size,
+        augment=study.policy(seed=seed) if augmented else None,
+        seed=seed,
+        run=study.run,
+        **settings,
+    )
+
+
+def model(study: Study, **settings: Any) -> keras.Model:
     """The trained model of a study's run folder; where there is none yet, one is trained now and said so.
 
     Args:
         study: the study.
-        **training: what :func:`train` takes.
+        **settings: what :func:`fit` takes, for a training that has to be done now.
     """
     import keras
 
     if not study.run.model_path.is_file():
         sys.stderr.write(f"{study.run.path.name} has no trained model yet: training one now.\n")
-        train(study, **training)
+        fit(study, **settings)
     return keras.models.load_model(study.run.model_path, compile=False, safe_mode=True)
 
 

@@ -150,7 +150,8 @@ def test_a_killed_kernel_is_told(tmp_path):
 def test_the_command_line_says_what_is_wrong_in_one_line(book, tmp_path, capsys):
     assert cli.main(["run", str(book), "-p", "cuont", "1", "--out", str(tmp_path / "o")]) == 2
     assert capsys.readouterr().err == (
-        "medlab: There is no parameter 'cuont' in book.ipynb. Did you mean 'count'? It has: count, name, rate, run, size.\n"
+        "medlab: There is no parameter 'cuont' in book.ipynb. Did you mean 'count'? "
+        "It has: count, name, rate, run, size.\n"
     )
     assert cli.main(["run", "06_nothing"]) == 2
     assert "There is no notebook '06_nothing'" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""Evaluate: how good, how certain, how well calibrated and how stable a model is.
+
+Arrays in (truth ``y``, probabilities ``p``, images ``x``), numbers with intervals out. Each name is imported when it
+is first used; the modules have other names than the functions, so that a module never hides its function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "predict": "predictions",
+    "pixel_baseline": "baseline",
+    "classification": "classify",
+    "Evaluation": "result",
+    "auc": "metrics",
+    "bootstrap": "interval",
+    "ece": "calibration",
+    "temperature": "calibration",
+    "best_threshold": "calibration",
+    "compare": "comparison",
+    "Comparison": "comparison",
+    "stability": "robustness",
+    "Stability": "robustness",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"medlab.evaluate has no {name!r}. It has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,43 @@
+"""Explain: which parts of an image a model's answer rests on, and whether that explanation can be trusted.
+
+In: any Keras model and an array (n, i, j[, k], c). Out: heat maps (n, i, j[, k]) and scores of heat maps.
+Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "layers": "cam",
+    "grad_cam": "cam",
+    "grad_cam_plus_plus": "cam",
+    "hires_cam": "cam",
+    "layer_cam": "cam",
+    "saliency": "attribution",
+    "input_times_gradient": "attribution",
+    "integrated_gradients": "attribution",
+    "occlusion": "perturb",
+    "deletion": "perturb",
+    "insertion": "perturb",
+    "pointing_game": "localize",
+    "mass_inside": "localize",
+    "iou": "localize",
+    "randomization": "trust",
+    "score": "trust",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in {"gradient", "network", "targets", *_HOME.values()}:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"medlab.explain has no {name!r}. It has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

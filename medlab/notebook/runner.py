@@ -155,6 +155,8 @@ def _execute(
         "store_widget_state": False,
         "execution_timeout": timeout,
         "kernel_name": "python3",
+        # A kernel of this machine alone: no word about encryption on the way.
+        "extra_arguments": ["--IPKernelApp.log_level=ERROR"],
     }
     try:
         with _headless():

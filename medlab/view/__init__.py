@@ -14,7 +14,7 @@ _HOMES = {
     "orthogonal": "images", "overlay": "images", "montage": "images", "explanation_grid": "images", "curve": "figures",
     "roc": "curves", "precision_recall": "curves", "reliability": "curves", "confusion": "curves",
     "evaluation_grid": "curves", "stability_curve": "curves", "history": "charts", "intensities": "charts",
-    "label_counts": "charts",
+    "intensity_curves": "charts", "label_counts": "charts",
     "show": "widgets", "show3d": "scene",
 }  # fmt: skip
 

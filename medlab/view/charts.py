@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medlab.view.figures import LINES, Figure, metric_label, new_figure, tidy
+from medlab.view.figures import LINES, Figure, line_style, metric_label, new_figure, tidy
 
 
 def history(table: pd.DataFrame | Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
@@ -99,6 +99,48 @@ def intensities(before: Any, after: Any = None, *, unit: str = "", bins: int = 1
         )
         panel.set_ylabel("voxels (log scale)")
         tidy(panel)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def intensity_curves(groups: Mapping[str, Any], *, unit: str = "", bins: int = 80, title: str = "") -> Figure:
+    """How often each intensity comes in groups of images, such as the classes of a data set, in one panel.
+
+    Args:
+        groups: a Volume, an array, or a list of them, by name; each group's curve has the area 1. NaN is left out.
+        unit: unit of the values, such as ``"HU"``.
+        bins: number of intervals, the same for all groups, from the 0.1th to the 99.9th percentile of all.
+        title: a line above.
+
+    Raises:
+        ValueError: no group, or one without a finite value.
+    """
+    values = {}
+    for name, items in groups.items():
+        numbers = np.concatenate([
+            np.asarray(getattr(item, "array", item), np.float64).ravel()
+            for item in (items if isinstance(items, list | tuple) else [items])
+        ] or [np.zeros(0)])  # fmt: skip
+        values[name] = numbers[np.isfinite(numbers)]
+        if not values[name].size:
+            raise ValueError(f"Expected finite values to count. The group {name!r} has none.")
+    if not values:
+        raise ValueError("Expected at least one group of images. Received none.")
+    low = min(np.percentile(numbers, 0.1) for numbers in values.values())
+    high = max(np.percentile(numbers, 99.9) for numbers in values.values())
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    figure = new_figure(6.0, 3.4)
+    panel = figure.subplots()
+    for number, (name, numbers) in enumerate(values.items()):
+        density, _ = np.histogram(numbers, edges, density=True)
+        label = f"{name}: mean {numbers.mean():.3g}, SD {numbers.std():.3g}"
+        panel.stairs(density, edges, label=label, linewidth=1.6, **line_style(number))
+    panel.set_yscale("log")
+    panel.set_xlabel(f"intensity ({unit})" if unit else "intensity")
+    panel.set_ylabel("density (log scale)")
+    panel.legend(fontsize=8, frameon=False)
+    tidy(panel)
     if title:
         figure.suptitle(title, fontsize=12)
     return figure

@@ -1,0 +1,86 @@
+"""Targets: what in the model's output is to be explained, as one number a case.
+
+In: the output before a last sigmoid or softmax, and a class index, indices, None or a function. Out: (n,) scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Target = int | ArrayLike | Callable[[Any], Any] | None
+
+
+def check(target: Target, n: int, output_shape: tuple[int, ...]) -> Target:
+    """``target`` as None, a callable, or an (n,) array of class indices.
+
+    Args:
+        target: what the user gave.
+        n: number of cases.
+        output_shape: of the model's output, with the axis of cases.
+
+    Raises:
+        ValueError: it is out of range, not whole, or of another length; or the output is not one of classes and
+            ``target`` is not callable.
+    """
+    if callable(target):
+        return target
+    if len(output_shape) > 2:
+        raise ValueError(
+            f"The output has shape {(None, *output_shape[1:])}, not (n, classes): give `target` as a "
+            "function of the output that returns one number or one map a case, such as `lambda y: y[..., 1]`."
+        )
+    if target is None:
+        return None
+    classes = output_shape[1] if len(output_shape) == 2 else 1
+    index = np.asarray(target)
+    if index.dtype.kind not in "iub" or index.ndim > 1 or (index.ndim == 1 and len(index) != n):
+        raise ValueError(
+            f"Expected as target a class index, an array of {n} of them, None or a function. Received "
+            f"{index.dtype} of shape {index.shape}."
+        )
+    index = np.broadcast_to(index, n).astype(np.int32)
+    largest = max(classes, 2) - 1
+    if n and not (index.min() >= 0 and index.max() <= largest):
+        raise ValueError(f"Expected targets from 0 to {largest}. Received {index.min()} to {index.max()}.")
+    return index
+
+
+def scores(output: Any, target: Target) -> Any:
+    """One number a case, (n,): how strongly ``output`` speaks for the target.
+
+    Args:
+        output: (n, classes) logits; (n, 1) or (n,) is one logit, for class 1 and, negated, for class 0.
+        target: (n,) class indices, None for the class that wins, or a function of the output.
+    """
+    ops = keras.ops
+    if callable(target):
+        value = ops.cast(target(output), "float32")
+        if len(value.shape) == 0 or value.shape[0] != output.shape[0]:
+            raise ValueError(
+                f"Expected a target function that keeps the axis of cases, ({output.shape[0]}, ...). It returned "
+                f"shape {tuple(value.shape)}."
+            )
+        return ops.sum(ops.reshape(value, (value.shape[0], -1)), axis=1)
+    if len(output.shape) == 1 or output.shape[1] == 1:
+        logit = ops.reshape(output, (-1,))
+        positive = logit >= 0 if target is None else ops.convert_to_tensor(target) == 1
+        return logit * ops.where(positive, 1.0, -1.0)
+    index = ops.argmax(output, axis=1) if target is None else ops.convert_to_tensor(target)
+    return ops.sum(output * ops.one_hot(index, output.shape[1], dtype="float32"), axis=1)
+
+
+def predicted(output: NDArray[np.float32]) -> NDArray[np.int32]:
+    """(n,) the class that wins: the largest logit, or 1 where the only logit is 0 or above."""
+    if output.ndim == 1 or output.shape[1] == 1:
+        return (output.reshape(-1) >= 0).astype(np.int32)
+    return output.argmax(axis=1).astype(np.int32)
+
+
+def of_part(target: Target, part: slice) -> Target:
+    """The target of the cases in ``part``."""
+    return target[part] if isinstance(target, np.ndarray) else target

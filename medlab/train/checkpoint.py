@@ -1,0 +1,142 @@
+"""Checkpoint: what a training leaves in its run folder after every epoch, and how it goes on from there.
+
+In: the state of a training. Out: ``model.keras`` (best weights), ``history.csv``, ``last.npz`` (everything needed to
+go on), ``run.json``. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    "val_auc",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+@dataclass
+class State:
+    """Where a training stands after an epoch.
+
+    Attributes:
+        rows: the history so far, one row an epoch.
+        best_epoch: the epoch with the best score, 0 before the first.
+        best_score: its (validation AUC or 0, minus validation loss), larger is better.
+        best_weights: the model's weights then.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: tuple[float, float] = (-np.inf, -np.inf)
+    best_weights: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.rows)
+
+    def history(self) -> pd.DataFrame:
+        """One row an epoch with the columns ``COLUMNS``; what was not measured is NaN."""
+        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str, Any]) -> None:
+    """Writes ``last.npz`` and ``history.csv`` whole or not at all.
+
+    Args:
+        folder: the run folder.
+        state: where the training stands.
+        variables: the variables of model and optimizer, in an order that is the same at every start.
+        settings: what the training was asked to do.
+    """
+    note = {
+        "settings": dict(settings),
+        "rows": state.rows,
+        "best_epoch": state.best_epoch,
+        "best_score": list(state.best_score),
+    }
+    arrays = {f"variable_{n}": array(one) for n, one in enumerate(variables)}
+    arrays |= {f"best_{n}": one for n, one in enumerate(state.best_weights)}
+    part = folder / "last.part"
+    with part.open("wb") as stream:
+        np.savez(stream, note=np.frombuffer(json.dumps(note).encode(), np.uint8), **arrays)
+    part.replace(folder / "last.npz")
+    part = folder / "history.part"
+    state.history().to_csv(part, index=False, lineterminator="\n")
+    part.replace(folder / "history.csv")
+
+
+def load(folder: Path, variables: list[Any], settings: Mapping[str, Any]) -> State | None:
+    """Puts back what ``save`` wrote into ``variables``, and says where the training stood.
+
+    Returns:
+        None where the folder has no state yet.
+
+    Raises:
+        ValueError: the state belongs to other settings (the message names them), or the file is damaged.
+    """
+    file = folder / "last.npz"
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            note = json.loads(content["note"].tobytes())
+            arrays = {name: content[name] for name in content.files if name != "note"}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} cannot be read ({error}). Delete it to start anew.") from None
+    before = note["settings"]
+    wanted = json.loads(json.dumps(dict(settings)))
+    other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
+    if other:
+        said = "; ".join(f"{name}: {_short(before.get(name))} there, {_short(wanted.get(name))} now" for name in other)
+        raise ValueError(
+            f"The training in {folder} had other settings ({said}). "
+            "Resume with the same settings, or train anew with resume=False or another run folder."
+        )
+    for number, variable in enumerate(variables):
+        variable.assign(arrays[f"variable_{number}"])
+    best = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
+    return State(note["rows"], note["best_epoch"], tuple(note["best_score"]), best)
+
+
+def clear(folder: Path) -> None:
+    """Removes what an earlier training left, so that nothing of it is taken for the new one's."""
+    for name in ("last.npz", "history.csv", "model.keras"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes ``model`` as a .keras file, whole or not at all."""
+    part = path.with_name("part.keras")
+    with warnings.catch_warnings():
+        # Keras hands its variables to np.array, whose argument copy they do not know yet.
+        warnings.filterwarnings(
+            "ignore", message="__array__ implementation doesn't accept a copy", category=DeprecationWarning
+        )
+        model.save(part)
+    part.replace(path)
+
+
+def array(variable: Any) -> np.ndarray:
+    """The value of a Keras variable as an array of its own, which later steps do not change."""
+    return np.array(np.asarray(variable))  # np.array alone warns: Keras variables do not know its copy argument
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
