@@ -24,8 +24,13 @@ def head(outputs):
     return image, dense(layers.Flatten()(image)), dense
 
 
+def weights_of(layer):
+    """A layer's weights as arrays; a sum is a tensor, which NumPy 2 takes without the warning that a variable gives."""
+    return [keras.ops.convert_to_numpy(keras.ops.add(weight, 0)) for weight in layer.weights]
+
+
 def logits_of(dense, x):
-    kernel, bias = dense.get_weights()
+    kernel, bias = weights_of(dense)
     return (x.reshape(len(x), -1) @ kernel + bias).astype(np.float64)
 
 
@@ -65,7 +70,7 @@ def test_a_sigmoid_is_not_applied_twice(x):
     model = keras.Model(image, keras.ops.sigmoid(output))
     np.testing.assert_allclose(evaluate.predict(model, x), expit(logits_of(dense, x)[:, 0]), atol=1e-6)
     sequential = keras.Sequential([layers.Input(SHAPE), layers.Flatten(), layers.Dense(1, activation="sigmoid")])
-    expected = expit(x.reshape(7, -1) @ sequential.layers[-1].get_weights()[0])
+    expected = expit(x.reshape(7, -1) @ weights_of(sequential.layers[-1])[0])
     np.testing.assert_allclose(evaluate.predict(sequential, x), expected[:, 0], atol=1e-6)
     assert predictions.activation(sequential) == "sigmoid"
 
@@ -89,7 +94,7 @@ def test_a_subclassed_model(x):
 
     model = Own()
     p = evaluate.predict(model, x)
-    kernel = model.dense.get_weights()[0]
+    kernel = weights_of(model.dense)[0]
     np.testing.assert_allclose(p, softmax(x.reshape(7, -1) @ kernel, axis=1), atol=1e-6)
 
 

@@ -143,11 +143,11 @@ def limits(
     """The interval of a metric from its resamples, within the metric's range and around its value.
 
     The standard deviation of the resamples is the standard error; the interval is normal on the logit scale (Fisher's z
-    for mcc), back on which no limit leaves the range. Percentiles of the resamples were too narrow on few cases:
-    for an AUC of 0.92 in 60 cases with 18 positives they held the truth in 89 % of 1,000 simulated samples, this
-    interval in 94 % (150 cases, AUC 0.98: 91 and 94 %; 624 cases, AUC 0.96: 94 and 94 %); Pohar Perme and Manevski (Stat Methods Med Res 2019;28:3755) recommend the logit scale for the AUC too. At a
-    bound, where no resample differs, :func:`medlab.evaluate.boundary.limits` takes over. A single patient shows no
-    spread: NaN.
+    for mcc), back on which no limit leaves the range. Percentiles of the resamples were too narrow on few cases: for
+    an AUC of 0.92 in 60 cases with 18 positives they held the truth in 89 % of 1,000 simulated samples, this interval
+    in 94 % (150 cases, AUC 0.98: 91 and 94 %; 624 cases, AUC 0.96: 94 and 94 %). Pohar Perme and Manevski (Stat
+    Methods Med Res 2019;28:3755) recommend the logit scale for the AUC too. At a bound, where no resample differs,
+    :func:`medlab.evaluate.boundary.limits` takes over. A single patient shows no spread: NaN.
     """
     from scipy.stats import norm
 

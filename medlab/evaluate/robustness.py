@@ -6,6 +6,7 @@ five severities, as a table, a curve and one number. The images themselves are n
 
 from __future__ import annotations
 
+import html
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,9 +80,9 @@ class Stability:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{note}</li>" for note in self.notes)
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         table = self._wide().to_html(float_format=lambda value: f"{value:.3f}", border=0)
-        return f"<p>{self._headline()}</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
+        return f"<p>{html.escape(self._headline())}</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
 
     def _wide(self) -> pd.DataFrame:
         """One row an artifact, one column a severity, the clean value in each row."""
