@@ -227,7 +227,7 @@ def __getattr__(name: str) -> Any:
 
 def _batches_class() -> type:
     """The class :class:`Batches`, made when it is first asked for because its base lives in Keras."""
-    import keras
+    from medlab.backend import keras
 
     class Batches(keras.utils.PyDataset):
         """Batches of a split for ``model.fit``, standardized, augmented and shuffled.

@@ -77,7 +77,7 @@ def _packages() -> Finding:
 
 def _computing() -> list[Finding]:
     try:
-        import keras
+        from medlab.backend import keras
     except Exception as error:
         return [Finding("backend", False, f"Keras does not start: {error}", True)]
     from medlab import train

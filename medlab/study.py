@@ -243,7 +243,7 @@ def model(study: Study, **settings: Any) -> keras.Model:
         study: the study.
         **settings: what :func:`fit` takes, for a training that has to be done now.
     """
-    import keras
+    from medlab.backend import keras
 
     if not study.run.model_path.is_file():
         sys.stderr.write(f"{study.run.path.name} has no trained model yet: training one now.\n")

@@ -15,6 +15,7 @@ PACKAGE = Path(medlab.__file__).parent
 # Who may import whom. A room may always import from itself. Data flows from the top to the bottom of this table;
 # the nouns come first, and the verbs below them meet only in batches, in study and in the notebooks.
 ALLOWED = {
+    "backend": set(),
     "geometry": set(),
     "volume": {"geometry"},
     "cases": {"volume"},
@@ -24,21 +25,22 @@ ALLOWED = {
     "clean": {"geometry", "volume", "cases"},
     "standardize": {"geometry", "volume"},
     "augment": set(),
-    "batches": {"load", "phantoms", "clean", "standardize", "augment", "cases", "volume"},
-    "models": set(),
-    "train": {"runs", "view"},
-    "evaluate": {"view", "augment"},
-    "explain": set(),
+    "batches": {"backend", "load", "phantoms", "clean", "standardize", "augment", "cases", "volume"},
+    "models": {"backend"},
+    "train": {"backend", "runs", "view"},
+    "evaluate": {"backend", "view", "augment"},
+    "explain": {"backend"},
     "view": {"geometry", "volume"},
-    "study": {"cases", "runs", "load", "clean", "standardize", "batches", "models", "train", "augment"},
+    "study": {"backend", "cases", "runs", "load", "clean", "standardize", "batches", "models", "train", "augment"},
     "report": {"runs", "view"},
     "notebook": {"runs", "report"},
-    "doctor": {"load", "train", "notebook"},
+    "doctor": {"backend", "load", "train", "notebook"},
     "cli": {"load", "report", "notebook", "doctor"},
 }
 
 # Where each heavy package has its home: patterns of files.
 HOMES = {
+    "keras": ["backend.py"],
     "tensorflow": ["explain/gradient.py", "train/devices.py"],
     "jax": ["explain/gradient.py", "train/devices.py"],
     "torch": ["explain/gradient.py", "train/devices.py"],

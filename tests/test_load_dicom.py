@@ -1,12 +1,14 @@
 """load.read on DICOM: order, place, HU, compression, gaps, tilt, and nothing that identifies a patient."""
 
 import shutil
+import struct
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -20,6 +22,7 @@ from pydicom.uid import (
 )
 
 from medlab import geometry, load
+from medlab.load import codestream
 from medlab.volume import Volume, from_sitk
 
 SERIES = generate_uid()
@@ -474,6 +477,54 @@ def test_real_series_equal_their_ground_truth(data_folder, folder, truth):
 def test_real_failing_series_are_reported(data_folder, folder, message):
     with pytest.raises(load.ReadError, match=message):
         load.read(data_folder / "formats/dicom/failing" / folder / "001")
+
+
+def test_size_in_compressed_streams(tmp_path):
+    gray, color = Image.fromarray(np.zeros((13, 7), np.uint8)), Image.fromarray(np.zeros((13, 7, 3), np.uint8))
+    for name, image, samples in (("a.jpg", gray, 1), ("b.jpg", color, 3), ("a.j2k", gray, 1), ("b.j2k", color, 3)):
+        image.save(tmp_path / name)
+        head = (tmp_path / name).read_bytes()
+        assert codestream.announced(head) == (13, 7, samples)
+        assert codestream.announced(head[:8]) is None
+    tiny_tiles = bytearray(head)
+    tiny_tiles[8:16] = struct.pack(">2I", 60000, 60000)
+    tiny_tiles[24:32] = struct.pack(">2I", 1, 1)
+    assert codestream.announced(bytes(tiny_tiles)) == (0, 0, 0)
+    assert codestream.announced(b"neither") is None
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["jpeg", "jpegls", "j2k"])
+def test_damage_that_would_ask_for_gigabytes(data_folder, tmp_path, name):
+    source = data_folder / f"formats/dicom/generic/compressed_{name}/001/IM-0001-0001-0001.dcm"
+    whole = source.read_bytes()
+    assert load.read(source).shape == (256, 256)
+    start = whole.index(b"\xff\x4f\xff\x51" if name == "j2k" else b"\xff\xd8\xff")
+    assert codestream.announced(whole[start:]) == (256, 256, 1)
+    # The length of the only fragment stands before its bytes.
+    longer = whole[: start - 4] + struct.pack("<I", 0xF0000000) + whole[start:]
+    (tmp_path / "a.dcm").write_bytes(longer)
+    with pytest.raises(load.ReadError, match="damaged within its compressed pixels"):
+        load.read(tmp_path / "a.dcm")
+    header = pydicom.dcmread(source)
+    header.Rows = 128
+    header.save_as(tmp_path / "b.dcm")
+    with pytest.raises(load.ReadError, match=r"announces 128 x 256 pixels .* image 256 x 256 of 1"):
+        load.read(tmp_path / "b.dcm")
+
+
+@pytest.mark.data
+def test_compressed_and_scaled(data_folder, tmp_path):
+    source = data_folder / "formats/dicom/generic/compressed_jpegls/001/IM-0001-0001-0001.dcm"
+    stored = load.read(source).array
+    header = pydicom.dcmread(source)
+    header.RescaleSlope, header.RescaleIntercept = "0.5", "-100"
+    header.save_as(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(load.read(tmp_path / "a.dcm").array, stored * np.float32(0.5) - 100)
+    header.RescaleSlope, header.RescaleIntercept = "1", "0"
+    header.PhotometricInterpretation = "MONOCHROME1"
+    header.save_as(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(load.read(tmp_path / "a.dcm").array, 4095 - stored)
 
 
 @pytest.mark.data

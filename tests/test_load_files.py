@@ -120,6 +120,17 @@ def test_truncated_nifti(tmp_path, ending, part):
         load.read(path)
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_a_flipped_bit_in_compressed_numbers_is_noticed(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    load.write(Volume(np.random.default_rng(0).integers(0, 30000, (20, 20, 20)).astype(np.int16), AFFINE), path)
+    whole = path.read_bytes()
+    for place in range(len(whole) // 4, len(whole) - 10, len(whole) // 16):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with pytest.raises(load.ReadError, match=r"truncated or damaged"):
+            load.read(path)
+
+
 def test_header_that_announces_more_than_can_be_there(tmp_path):
     header = nibabel.Nifti1Header()
     header.set_data_shape((32767, 32767, 32767))

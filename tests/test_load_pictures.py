@@ -120,6 +120,11 @@ def test_tiff_colors_inverted_and_compressed(tmp_path):
     for compression in ("tiff_lzw", "tiff_deflate", "packbits"):
         Image.fromarray(GRAY16).save(tmp_path / "c.tif", compression=compression)
         np.testing.assert_array_equal(load.read(tmp_path / "c.tif").array, GRAY16, err_msg=compression)
+    pages = [Image.fromarray(GRAY16 + page) for page in range(3)]
+    pages[0].save(tmp_path / "p.tif", compression="tiff_lzw", save_all=True, append_images=pages[1:])
+    volume = load.read(tmp_path / "p.tif")
+    assert volume.rank == 3
+    assert volume.array[1, 2].tolist() == [30000, 30001, 30002]
 
 
 def test_pages_of_several_sizes(tmp_path):
@@ -145,9 +150,10 @@ def test_truncated_deep_png(tmp_path):
     noise = np.random.default_rng(0).integers(0, 65535, (64, 64, 3)).astype(np.uint16)
     load.write(Volume(noise, rank=2), tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(load.ReadError, match=r"a\.png"):
-        load.read(tmp_path / "a.png")
+    for length in (10, 24, 25, len(whole) // 2):
+        (tmp_path / "a.png").write_bytes(whole[:length])
+        with pytest.raises(load.ReadError, match=r"a\.png"):
+            load.read(tmp_path / "a.png")
 
 
 def png(width, height, bits, color):

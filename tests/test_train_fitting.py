@@ -26,8 +26,15 @@ def blobs(n, seed, size=12):
     return x, y
 
 
-def network(classes=2, seed=0, **changes):
-    return models.small_cnn((12, 12, 1), classes, width=4, seed=seed, **changes)
+def network(outputs=1, seed=0):
+    """All that a network has to remember: running statistics, dropout, weights. Small, so that it starts fast."""
+    start = keras.initializers.GlorotUniform(seed)
+    image = keras.Input((12, 12, 1))
+    x = keras.layers.Conv2D(8, 3, kernel_initializer=start, name="stem")(image)
+    x = keras.layers.BatchNormalization(momentum=0.9)(x)
+    x = keras.layers.Activation("relu")(x)
+    x = keras.layers.Dropout(0.1, seed=seed)(keras.layers.GlobalMaxPooling2D()(x))
+    return keras.Model(image, keras.layers.Dense(outputs, kernel_initializer=start, name="logits")(x), name="tiny")
 
 
 def shift(x, keys):
@@ -131,7 +138,7 @@ def test_without_resume_nothing_of_an_earlier_training_stays(tmp_path):
 def test_choices_are_said_once_and_an_epoch_is_a_line(capsys):
     fitted = train.fit(network(), blobs(32, 0), blobs(16, 1), epochs=2, batch_size=16, class_weight="balanced")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "training small_cnn (18,837 weights) on 16 + 16 cases"
+    assert lines[0] == "training tiny (121 weights) on 16 + 16 cases"
     said = {line.split(maxsplit=1)[0] for line in lines[1:]}
     assert {"device", "precision", "loss", "class", "learning", "optimizer", "best", "epoch"} == said
     assert sum(line.startswith("epoch ") for line in lines) == 2
@@ -147,7 +154,7 @@ def test_several_classes_and_several_labels():
     fitted = quiet(network(3), (x, three), (x, three), epochs=1, label_smoothing=0.1)
     assert "one of 3 classes" in fitted.choices["loss"]
     both = np.stack([y, 1 - y, three == 0], axis=1)
-    fitted = quiet(network(3, multi_label=True), (x, both), (x, both), epochs=1)
+    fitted = quiet(network(3), (x, both), (x, both), epochs=1)
     p = 1 / (1 + np.exp(-fitted.model.predict(x, verbose=0)))
     assert train.auc(both, p) == pytest.approx(fitted.history["val_auc"][0], abs=0.02)
 
@@ -296,3 +303,36 @@ def test_wishes_that_are_refused(wish, message):
 def test_data_that_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         quiet(network(), change(*blobs(16, 0)))
+
+
+def test_models_that_are_refused():
+    data = blobs(16, 0)
+    unbuilt = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="Expected a model that knows its input"):
+        quiet(unbuilt, data)
+    frozen = network()
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="'tiny' are frozen"):
+        quiet(frozen, data)
+    image = keras.Input((12, 12, 1))
+    flat = keras.layers.Flatten()(image)
+    several = keras.Model(image, [keras.layers.Dense(1)(flat), keras.layers.Dense(1)(flat)])
+    with pytest.raises(ValueError, match="model with one output"):
+        quiet(several, data)
+
+
+def test_frozen_layers_stay_as_they_are():
+    model = network()
+    model.get_layer("stem").trainable = False
+    frozen, moving = (model.get_layer(name).get_weights()[0].copy() for name in ("stem", "logits"))
+    quiet(model, blobs(32, 0), blobs(16, 1))
+    np.testing.assert_array_equal(model.get_layer("stem").get_weights()[0], frozen)
+    assert not np.array_equal(model.get_layer("logits").get_weights()[0], moving)
+
+
+def test_the_model_given_is_not_compiled_and_can_be_trained_on():
+    model = network()
+    first = quiet(model, blobs(32, 0))
+    assert not model.compiled
+    again = quiet(model, blobs(32, 0))
+    assert again.history["loss"][0] < first.history["loss"][0]

@@ -28,6 +28,18 @@ def test_binary_loss_by_hand():
     assert value(chosen, [1], [[0.75]]) == pytest.approx(-np.log(0.75), abs=1e-6)
 
 
+def test_probabilities_are_recognized_wherever_they_are_made():
+    image = keras.Input((2, 2, 1))
+    flat = keras.layers.Flatten()(image)
+    by_layer = keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(3)(flat)))
+    by_activation = keras.Model(image, keras.layers.Activation("sigmoid")(keras.layers.Dense(1)(flat)))
+    by_operation = keras.Model(image, keras.ops.sigmoid(keras.layers.Dense(1)(flat)))
+    nested = keras.Sequential([keras.Input((2, 2, 1)), linear(1, "sigmoid")])
+    for model in (by_layer, by_activation, by_operation, nested):
+        assert not losses.choose(model, np.array([0, 1])).logits
+    assert losses.choose(keras.Sequential([keras.Input((2, 2, 1)), linear(1)]), np.array([0, 1])).logits
+
+
 def test_multiclass_and_multilabel_loss_by_hand():
     chosen = losses.choose(linear(3), np.array([0, 2]))
     assert chosen.task == "multiclass"

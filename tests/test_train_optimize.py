@@ -70,7 +70,12 @@ def test_range_test_on_a_line_and_the_weights_are_put_back():
     assert curve.suggestion == pytest.approx(curve.rates[curve.losses.argmin()] / 10)
     again = train.find_learning_rate(model, (x, y), optimizer="sgd", low=1e-4, high=100, steps=40)
     np.testing.assert_array_equal(curve.losses, again.losses)
-    figure = curve.plot()
-    assert figure.axes[0].get_xscale() == "log"
     with pytest.raises(ValueError, match="0 < low < high"):
         train.find_learning_rate(model, (x, y), low=1, high=1)
+
+
+def test_the_curve_is_drawn_over_the_logarithm_of_the_rate():
+    curve = optimize.LearningRateCurve(np.array([1e-3, 1e-2, 1e-1]), np.array([1.0, 0.5, 2.0]), 1e-3)
+    panel = curve.plot().axes[0]
+    assert panel.get_xscale() == "log"
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), curve.losses)

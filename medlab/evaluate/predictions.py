@@ -49,7 +49,7 @@ def predict(
         ValueError: no cases, NaN or infinity in ``x`` or in the model's output, a shape that the model does not take,
             a model whose own activation contradicts ``multi_label``.
     """
-    import keras
+    from medlab.backend import keras
 
     x = np.asarray(x)
     _check_images(model, x, batch_size)
@@ -78,7 +78,7 @@ def activation(model: keras.Model) -> str | None:
     Layers that leave values as they are (a linear activation, a cast, a reshape) are looked through, and so is a model
     inside the model.
     """
-    import keras
+    from medlab.backend import keras
 
     outputs = getattr(model, "outputs", None)
     if not outputs:  # a subclassed model: its last layer is the best that is known

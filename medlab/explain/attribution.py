@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.backend import keras
 from medlab.explain import gradient
 from medlab.explain.network import Network, check_images, parts_of
 from medlab.explain.targets import Target, of_part, scores

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
+from medlab.backend import keras
 
 
 def of(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.backend import keras
 from medlab.explain import targets
 from medlab.explain.targets import Target
 

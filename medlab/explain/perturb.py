@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from medlab.backend import keras
 from medlab.explain.attribution import Sign, fill_like, sign_rule
 from medlab.explain.localize import check_heat
 from medlab.explain.network import Network, check_images, parts_of

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from medlab.backend import keras
 
 Target = int | ArrayLike | Callable[[Any], Any] | None
 

@@ -11,12 +11,12 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, stats
 
+from medlab.backend import keras
 from medlab.explain import attribution, cam, localize, perturb
 from medlab.explain.network import Network, check_images
 from medlab.explain.targets import Target

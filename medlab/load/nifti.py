@@ -6,8 +6,10 @@ In: a file. Out: a Volume with the header's scaling applied, its affine in mm; a
 from __future__ import annotations
 
 import gzip
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import nibabel
 import numpy as np
@@ -17,7 +19,7 @@ from medlab.load.errors import ReadError, check_size
 from medlab.volume import Volume, from_nibabel
 
 # nibabel hands the affine over in the header's unit.
-_MILLIMETERS = {"meter": 1000.0, "micron": 0.001}
+_MILLIMETERS = {1: 1000.0, 3: 0.001}  # the codes of meter and micrometer
 
 
 def read(path: Path, *, kind: str = "image") -> Volume:
@@ -27,10 +29,11 @@ def read(path: Path, *, kind: str = "image") -> Volume:
         ReadError: damaged, too short for its header, of complex numbers, or with more than four axes that matter.
     """
     with ExitStack() as stack:
-        with path.open("rb") as stream:
-            compressed = stream.read(2) == b"\x1f\x8b"
+        with path.open("rb") as start:
+            compressed = start.read(2) == b"\x1f\x8b"
+        stream = stack.enter_context((gzip.open if compressed else open)(path, "rb"))
         try:
-            image = _open(path, compressed, stack)
+            image = _open(path, stream)
         except (nibabel.spatialimages.HeaderDataError, nibabel.filebasedimages.ImageFileError, EOFError, OSError) as e:
             raise ReadError(f"{path} has a damaged NIfTI header ({e}). Copy it again.") from e
         stored_type = image.header.get_data_dtype()
@@ -44,9 +47,13 @@ def read(path: Path, *, kind: str = "image") -> Volume:
         needed = int(np.prod(image.shape, dtype=object)) * stored_type.itemsize
         check_size(path, needed, stored=held.stat().st_size, compressed=compressed or held.suffix == ".gz")
         try:
-            return from_nibabel(_plain(image), kind=kind)
-        except (EOFError, OSError) as error:
+            plain = _plain(image)
+            # To the end of the file, where gzip keeps its checksum; what follows the image is not kept.
+            while held == path and compressed and stream.read(1 << 20):
+                pass
+        except (EOFError, OSError, zlib.error) as error:
             raise ReadError(f"{path} is truncated or damaged ({error}). Copy it again.") from error
+        return from_nibabel(plain, kind=kind)
 
 
 def write(volume: Volume, path: Path) -> None:
@@ -58,24 +65,17 @@ def write(volume: Volume, path: Path) -> None:
     nibabel.save(image, path)
 
 
-def _open(path: Path, compressed: bool, stack: ExitStack) -> nibabel.Nifti1Image:
-    """The image with its header read; its data still in the file."""
-    try:
-        # No memory map: an array that outlives its file is worth one copy.
-        image = nibabel.load(path, mmap=False)
-        if isinstance(image, nibabel.Nifti1Pair):
-            return image
-    except nibabel.filebasedimages.ImageFileError:
-        pass
-    # The name has not the ending of its content; the header's first number, its size, tells the version.
-    opener = gzip.open if compressed else open
-    stream = stack.enter_context(opener(path, "rb"))
-    size = int.from_bytes(stream.read(4), "little")
+def _open(path: Path, stream: IO[bytes]) -> nibabel.Nifti1Image:
+    """The image with its header read and its data still in the file."""
+    head = stream.read(348)
     stream.seek(0)
-    version = nibabel.Nifti2Image if size in (540, 0x1C020000) else nibabel.Nifti1Image
-    return version.from_file_map(
-        {"header": nibabel.FileHolder(fileobj=stream), "image": nibabel.FileHolder(fileobj=stream)}
-    )
+    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":  # the image is in a file of its own
+        return nibabel.load(path, mmap=False)
+    # The header's first number is its size, which tells the version.
+    version = nibabel.Nifti2Image if int.from_bytes(head[:4], "little") in (540, 0x1C020000) else nibabel.Nifti1Image
+    holder = nibabel.FileHolder(fileobj=stream)
+    # No memory map: an array that outlives its file is worth one copy.
+    return version.from_file_map({"header": holder, "image": holder}, mmap=False)
 
 
 def _plain(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
@@ -103,7 +103,7 @@ def _plain(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
         # The standard's "method 1": spacing alone; where the patient's sides are is not told.
         zooms = [zoom if np.isfinite(zoom) and zoom > 0 else 1.0 for zoom in (*header.get_zooms()[:3], 1, 1)]
         affine = geometry.scaling(zooms[:3])
-    factor = _MILLIMETERS.get(header.get_xyzt_units()[0])
+    factor = _MILLIMETERS.get(int(header["xyzt_units"]) & 7)
     if factor:
         affine = geometry.scaling((factor, factor, factor)) @ affine
     plain = nibabel.Nifti1Image(array, affine, dtype=array.dtype)

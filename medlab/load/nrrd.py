@@ -10,6 +10,7 @@ import bz2
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,30 +123,28 @@ def _array(path: Path, fields: dict[str, str], offset: int | None) -> np.ndarray
     return flat.astype(target, copy=not flat.flags.writeable).reshape(sizes, order="F")
 
 
-def _unpack(path: Path, inner: object, packed: bytes, needed: int, skip: int) -> bytearray:
-    """``needed`` bytes after ``skip`` (-1: the last ones), never many more than that in memory."""
-    out = bytearray()
+def _unpack(path: Path, inner: Any, packed: bytes, needed: int, skip: int) -> bytearray:
+    """``needed`` bytes after ``skip`` (-1: the last ones), never many more in memory, and the checksum at the end."""
+    out, dropped = bytearray(), 0
     try:
-        if skip >= 0:
-            limit = skip + needed
-            out += inner.decompress(packed, limit)
-            while len(out) < limit and not inner.eof:
-                rest = getattr(inner, "unconsumed_tail", b"")
-                more = inner.decompress(rest, limit - len(out))
-                if not more:
-                    break
-                out += more
-            return out[skip:limit]
         rest = packed
-        while rest or not getattr(inner, "needs_input", True):
+        while True:
             out += inner.decompress(rest, 1 << 24)
-            del out[:-needed]
-            rest = getattr(inner, "unconsumed_tail", b"")
+            if skip < 0:
+                del out[:-needed]
+            elif dropped < skip:
+                cut = min(skip - dropped, len(out))
+                del out[:cut]
+                dropped += cut
+            else:
+                del out[needed:]
             if inner.eof:
-                break
+                return out
+            rest = getattr(inner, "unconsumed_tail", b"")
+            if not rest and getattr(inner, "needs_input", True):
+                raise EOFError("it ends before its checksum")
     except (zlib.error, OSError, EOFError) as error:
-        raise ReadError(f"{path} is damaged ({error}). Copy it again.") from error
-    return out
+        raise ReadError(f"{path} is truncated or damaged ({error}). Copy it again.") from error
 
 
 def _volume(array: np.ndarray, fields: dict[str, str], kind: str) -> Volume:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from medlab.load.errors import ReadError, check_size
 from medlab.volume import Volume
@@ -33,7 +33,7 @@ def read(path: Path, *, kind: str = "image") -> Volume:
         head = stream.read(26)
     if head[:2] in (b"II", b"MM"):
         array, rank = _tiff(path, kind)
-    elif head.startswith(b"\x89PNG") and head[24] == 16 and head[25] in (2, 4, 6):
+    elif head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6"):
         array, rank = _deep_png(path), 2  # Pillow would cut it to 8 bits
     else:
         array, rank = _pillow(path, kind), 2
@@ -95,7 +95,9 @@ def _pillow(path: Path, kind: str) -> np.ndarray:
             array = np.array(image)
     except Image.DecompressionBombError as error:
         raise ReadError(f"{path} is refused: {error} Cut it into smaller pictures.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged files
         raise ReadError(f"{path} is damaged or of an unknown kind ({error}). Copy it again.") from error
     return array.astype(np.uint16) if array.dtype.str == ">u2" else array
 
@@ -130,17 +132,18 @@ def _tiff(path: Path, kind: str) -> tuple[np.ndarray, int]:
                     f"{path} has {len(pages)} pages of different sizes ({sorted(shapes)[:3]} ...). "
                     "Save the one wanted as a file of its own."
                 )
-            check_size(path, int(np.prod(first.shape, dtype=object)) * first.dtype.itemsize * len(pages))
+            needed = int(np.prod(first.shape, dtype=object)) * first.dtype.itemsize * len(pages)
+            check_size(path, needed, stored=path.stat().st_size if first.compression == 1 else None)
             if kind == "image" and first.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 return _pillow(path, kind), 2
             arrays = [page.asarray() for page in pages]
             inverted = first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
             planar = first.planarconfig == 2 and first.samplesperpixel > 1
+    except (ReadError, MemoryError):
+        raise
     except (tifffile.TiffFileError, OSError, IndexError, EOFError) as error:
         raise ReadError(f"{path} is a damaged TIFF ({error}). Copy it again.") from error
-    except (ValueError, KeyError, NotImplementedError) as error:
-        if isinstance(error, ReadError):
-            raise
+    except Exception as error:  # a compression that tifffile has no code for here, or damage: of many kinds
         return _compressed_tiff(path, kind, error)
     if planar:
         arrays = [np.moveaxis(array, 0, -1) for array in arrays]
@@ -156,9 +159,15 @@ def _compressed_tiff(path: Path, kind: str, reason: Exception) -> tuple[np.ndarr
     """A TIFF in a compression that tifffile alone cannot undo but Pillow's libtiff can (LZW, JPEG, CCITT)."""
     try:
         with Image.open(path, formats=("TIFF",)) as image:
-            pages, mode = getattr(image, "n_frames", 1), image.mode
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ReadError(f"{path} is a TIFF that cannot be read ({reason}; {error}).") from error
-    if pages > 1:
-        raise ReadError(f"{path} is a compressed TIFF of {pages} pages ({mode}). Save it without compression.")
-    return _pillow(path, kind), 2
+            if (pages := getattr(image, "n_frames", 1)) == 1:
+                return _pillow(path, kind), 2
+            check_size(path, image.width * image.height * pages)
+            arrays = []
+            for page in range(pages):
+                image.seek(page)
+                arrays.append(np.array(image))
+        return np.stack(arrays, axis=2), 3
+    except (ReadError, MemoryError):
+        raise
+    except Exception as error:
+        raise ReadError(f"{path} is a damaged TIFF, or in a form not known here ({reason}; {error}).") from error

@@ -6,10 +6,10 @@ In: the shape of one image (i, j[, k], c) and the number of classes. Out: a func
 
 from __future__ import annotations
 
-import keras
-from keras import layers
-
+from medlab.backend import keras
 from medlab.models.blocks import Builder, check_input, count_outputs
+
+layers = keras.layers
 
 _RESNETS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -56,7 +56,7 @@ def small_cnn(
     multi_label: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Eight 3x3 convolutions in four stages, global average, one linear layer.
+    """Eight 3x3 convolutions in four stages, global average and maximum, one linear layer.
 
     Images above 64 pixels are halved in the first stage, all are halved in the second and third; the last stage keeps
     the size, so that a class activation map has 16 x 16 cells for an image of 128 x 128 and 7 x 7 for one of 28 x 28.
@@ -86,7 +86,7 @@ def small_cnn(
         first = "stem" if stage == 1 else f"stage{stage}_first"
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, name=first)
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, name=f"stage{stage}")
-    return keras.Model(image, build.head(x, outputs, dropout=dropout), name="small_cnn")
+    return keras.Model(image, build.head_with_peaks(x, outputs, dropout=dropout), name="small_cnn")
 
 
 def resnet(

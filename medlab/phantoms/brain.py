@@ -143,4 +143,6 @@ def _signals(case: plan.Parameters, sequence: str, rng: np.random.Generator) -> 
         if sequence == "t1c" and name == "solid" and case.label == "tumor":
             mine = physics.with_contrast_agent(mine, case.agent_mmol_l)
         found[name] = physics.signal(mine, sequence)
+        if name in ("fat", "marrow"):
+            found[name] *= physics.FAT_LEFT.get(sequence, 1.0)
     return found

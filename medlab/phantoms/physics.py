@@ -21,19 +21,19 @@ class Tissue(NamedTuple):
 
 
 # At 1.5 T. Sources:
-#   white and gray matter, muscle: T1, T2 of Stanisz et al., MRM 54:507 (2005); water contents of Whittall et al., MRM
-#   37:34 (1997). Fat and its marrow: Bottomley et al., Med Phys 11:425 (1984), at 64 MHz. Fluid: T1 of Rooney et al.,
-#   MRM 57:308 (2007); T2 long, as usual for free water. Skin and compact bone: between those and the values of the
-#   BrainWeb phantom (Kwan et al., IEEE TMI 18:1085 (1999)); compact bone gives no signal at any echo time here.
-#   Edema, tumor, fluid of a necrosis: within the wide ranges that Bottomley et al., Med Phys 14:1 (1987) and Just and
-#   Thelen, Radiology 169:779 (1988) collected; gliosis lies between white matter and edema.
+#   White and gray matter, fluid: T1 of Rooney et al., MRM 57:308 (2007); T2 of Stanisz et al., MRM 54:507 (2005), that of
+#   fluid long as in free water; proton density from the water contents of Whittall et al., MRM 37:34 (1997).
+#   Muscle: Stanisz et al. Fat and the fatty marrow: Bottomley et al., Med Phys 11:425 (1984), at 64 MHz. Skin: between
+#   muscle and the BrainWeb phantom, Kwan et al., IEEE TMI 18:1085 (1999). Compact bone is as good as silent.
+#   Edema, solid tumor, fluid of a necrosis: within the wide ranges of Bottomley et al., Med Phys 14:1 (1987), and of Just
+#   and Thelen, Radiology 169:779 (1988). Gliosis lies between white matter and edema.
 TISSUES = {
-    "white": Tissue(0.70, 884, 72),
-    "gray": Tissue(0.82, 1124, 95),
+    "white": Tissue(0.70, 656, 72),
+    "gray": Tissue(0.82, 1188, 95),
     "fluid": Tissue(1.00, 4000, 2000),
-    "gliosis": Tissue(0.80, 1100, 125),
-    "edema": Tissue(0.88, 1250, 160),
-    "solid": Tissue(0.86, 1250, 125),
+    "gliosis": Tissue(0.80, 1050, 140),
+    "edema": Tissue(0.88, 1450, 180),
+    "solid": Tissue(0.87, 1350, 150),
     "necrosis": Tissue(0.97, 2600, 400),
     "fat": Tissue(0.90, 260, 84),
     "marrow": Tissue(0.55, 350, 80),
@@ -49,6 +49,9 @@ SEQUENCES: dict[str, dict[str, float]] = {
     "t1c": {"tr": 500, "te": 14},
     "t2": {"tr": 5000, "te": 100},
 }
+
+# What a fat-saturation pulse leaves of the fat's signal; FLAIR is taken with one.
+FAT_LEFT = {"flair": 0.2}
 
 
 def spin_echo(pd: ArrayLike, t1: ArrayLike, t2: ArrayLike, *, tr: float, te: float) -> NDArray[np.float64]:

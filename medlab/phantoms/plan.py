@@ -80,13 +80,13 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     sites = anatomy.template().sites
     site = sites[rng.integers(len(sites))] + rng.uniform(-1.5, 1.5, 3)
     u = rng.random(12)
-    radius = (7 + 12 * u[0]) / difficulty**0.5
+    radius = (9 + 13 * u[0]) / difficulty**0.5
     x, y, z = head.from_template(site)
     age = u[7]
     lesion = {
         "x_mm": float(x), "y_mm": float(y), "z_mm": float(z), "radius_mm": float(radius),
-        "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(3 + 0.7 * radius * u[2]),
-        "conspicuity": float(min((0.30 + 0.55 * u[3]) / difficulty**0.7, 1)),
+        "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(5 + 0.8 * radius * u[2]),
+        "conspicuity": float(min((0.60 + 0.40 * u[3]) / difficulty**0.7, 1)),
         "agent_mmol_l": float(0.2 + 0.5 * u[4]), "mass_effect": float(0.25 + 0.6 * u[5]),
     }  # fmt: skip
     if not sick:
@@ -99,7 +99,7 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
         atrophy=float(1.2 * (age - 0.4) + 0.4 * (u[9] - 0.5)),
         # Where the lesion is or, in a healthy case, would have been: the place of a slice tells nothing.
         slice_z_mm=float(z + (u[6] - 0.5) * 1.1 * radius),
-        noise=float((0.035 + 0.035 * u[10]) * difficulty**0.5),
-        bias=float(0.05 + 0.15 * u[11]),
+        noise=float((0.02 + 0.03 * u[10]) * difficulty**0.5),
+        bias=float(0.04 + 0.10 * u[11]),
     )
     return found, head

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
+
+from medlab.backend import keras
 
 COLUMNS = (
     "epoch",
@@ -61,7 +62,8 @@ def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str
     Args:
         folder: the run folder.
         state: where the training stands.
-        variables: the variables of model and optimizer, in an order that is the same at every start.
+        variables: the variables of model and optimizer, in an order that is the same at every start; none where the
+            training is over.
         settings: what the training was asked to do.
     """
     note = {
@@ -70,11 +72,14 @@ def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str
         "best_epoch": state.best_epoch,
         "best_score": list(state.best_score),
     }
-    arrays = {f"variable_{n}": array(one) for n, one in enumerate(variables)}
-    arrays |= {f"best_{n}": one for n, one in enumerate(state.best_weights)}
     part = folder / "last.part"
-    with part.open("wb") as stream:
-        np.savez(stream, note=np.frombuffer(json.dumps(note).encode(), np.uint8), **arrays)
+    # As np.savez would, but with one array in memory at a time.
+    with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
+        _write(archive, "note", np.frombuffer(json.dumps(note).encode(), np.uint8))
+        for number, variable in enumerate(variables):
+            _write(archive, f"variable_{number}", array(variable))
+        for number, weight in enumerate(state.best_weights):
+            _write(archive, f"best_{number}", weight)
     part.replace(folder / "last.npz")
     part = folder / "history.part"
     state.history().to_csv(part, index=False, lineterminator="\n")
@@ -108,8 +113,9 @@ def load(folder: Path, variables: list[Any], settings: Mapping[str, Any]) -> Sta
             f"The training in {folder} had other settings ({said}). "
             "Resume with the same settings, or train anew with resume=False or another run folder."
         )
-    for number, variable in enumerate(variables):
-        variable.assign(arrays[f"variable_{number}"])
+    if "variable_0" in arrays:
+        for number, variable in enumerate(variables):
+            variable.assign(arrays[f"variable_{number}"])
     best = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
     return State(note["rows"], note["best_epoch"], tuple(note["best_score"]), best)
 
@@ -135,6 +141,11 @@ def save_model(model: keras.Model, path: Path) -> None:
 def array(variable: Any) -> np.ndarray:
     """The value of a Keras variable as an array of its own, which later steps do not change."""
     return np.array(np.asarray(variable))  # np.array alone warns: Keras variables do not know its copy argument
+
+
+def _write(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+        np.lib.format.write_array(stream, values, allow_pickle=False)
 
 
 def _short(value: Any) -> str:

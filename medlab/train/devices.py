@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
+from medlab.backend import keras
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 

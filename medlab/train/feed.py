@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
+from medlab.backend import keras
 from medlab.train import losses
 
 Augment = Callable[..., tuple[np.ndarray, Any]]
@@ -172,7 +172,12 @@ def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.Py
 
 
 def _check_shape(shape: tuple[int, ...], model: keras.Model, *, name: str) -> None:
-    expected = model.input_shape
+    expected = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
+    if expected is None:
+        raise ValueError(
+            f"Expected a model that knows its input: functional, or Sequential with keras.Input first. {model.name!r} "
+            "does not; wrap it: image = keras.Input(shape); keras.Model(image, model(image))."
+        )
     if not isinstance(expected, tuple):
         raise ValueError(f"Expected a model with one input. Received inputs of shape {expected}.")
     fits = len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape[1:], expected[1:], strict=True))

@@ -11,16 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
 from medlab import runs
+from medlab.backend import keras
 from medlab.train import devices as machine
 from medlab.train import feed, loop, losses, optimize
 from medlab.train.loop import DivergedError
 
 __all__ = ["DivergedError", "Fit", "fit"]
+
+_LARGE = 100_000_000
+"""Weights above which no running mean is kept unless asked for: it takes as much memory as the model, twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ def fit(
         weight_decay: decoupled weight decay; None takes the optimizer's own.
         label_smoothing: 0 to below 1.
         ema: momentum of the running mean of the weights, which is validated and kept; ``"auto"`` averages over about
-            a twentieth of all steps; None for none.
+            a twentieth of all steps (a network of more than 100 million weights has none); None for none.
         patience: epochs without a better validation score after which training stops; ``"auto"`` is half of all,
             at least 5; None never stops.
         resume: go on from the state in ``run``, if there is one; the curve is as if it had not been interrupted.
@@ -130,7 +133,7 @@ def fit(
     weights, weights_reason = losses.class_weights(y, class_weight, objective)
     batches = feed.feeds(data, objective, weights, augment, batch_size, seed)
     steps = epochs * len(batches)
-    momentum = _momentum(ema, steps) if isinstance(optimizer, str) else None
+    momentum = _momentum(ema, steps, model) if isinstance(optimizer, str) else None
     choice = optimize.make(
         optimizer, learning_rate=learning_rate, schedule=schedule, steps=steps, batch_size=batch_size, warmup=warmup,
         weight_decay=weight_decay, ema=momentum,
@@ -146,8 +149,9 @@ def fit(
         "learning rate": f"{choice.learning_rate:.3g} ({choice.reason})",
         "best weights": _kept(held_out is not None, objective, stop_after),
     }
+    # Shapes and not names: Keras numbers the layers of a session, so that a network made again has other names.
     settings = {
-        "model": f"{model.name} {_fingerprint(one.path + str(tuple(one.shape)) for one in model.weights)}",
+        "model": f"{model.name} {_fingerprint(str(tuple(one.shape)) for one in model.weights)}",
         "training cases": _describe_data(data, y),
         "epochs": epochs, "batch_size": batch_size, "optimizer": choice.name, "learning_rate": choice.learning_rate,
         "schedule": schedule if isinstance(schedule, str) else type(schedule).__name__, "warmup": warmup,
@@ -172,11 +176,13 @@ def _check_numbers(*, epochs: int, batch_size: int, seed: int) -> None:
             raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {value!r}.")
 
 
-def _momentum(ema: str | float | None, steps: int) -> float | None:
-    """Momentum of the running mean of the weights: by default it averages over about a twentieth of all steps."""
+def _momentum(ema: str | float | None, steps: int, model: keras.Model) -> float | None:
+    """Momentum of the running mean of the weights: by default over a twentieth of all steps, at most 1000."""
     if ema is None:
         return None
     if ema == "auto":
+        if model.count_params() > _LARGE:
+            return None
         return max(0.0, min(0.999, 1 - 20 / steps)) or None
     if isinstance(ema, str) or not 0 < ema < 1:
         raise ValueError(f'Expected ema "auto", None or a momentum between 0 and 1. Received {ema!r}.')

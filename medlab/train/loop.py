@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from medlab import runs
+from medlab.backend import keras
 from medlab.train import checkpoint, feed, losses, optimize, score
 from medlab.train import devices as machine
 from medlab.train.progress import Progress
@@ -146,7 +146,7 @@ class _Keeper(keras.callbacks.Callback):
             )
 
     def finished(self) -> bool:
-        """Whether the state on disk needs no more epochs."""
+        """Whether no more epochs are needed."""
         return self.state.epoch >= self.job.epochs or self._out_of_patience()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -166,9 +166,7 @@ class _Keeper(keras.callbacks.Callback):
             )
             self.trainee.stop_training = True
             return
-        own = [checkpoint.array(one) for one in self.trainee.trainable_variables] if job.averaged else []
-        if job.averaged:
-            self.trainee.optimizer.finalize_variable_values(self.trainee.trainable_variables)
+        own = self._take_mean() if job.averaged else []
         row = {"epoch": epoch + 1, "loss": loss, "learning_rate": self._learning_rate(), **self._validate()}
         row["seconds"] = time.perf_counter() - self.epoch_began
         state.rows.append(row)
@@ -181,12 +179,22 @@ class _Keeper(keras.callbacks.Callback):
         for variable, value in zip(self.trainee.trainable_variables, own, strict=bool(own)):
             variable.assign(value)
         if job.run is not None:
-            checkpoint.save(job.run.path, state, self.variables, job.settings)
+            checkpoint.save(job.run.path, state, [] if self.finished() else self.variables, job.settings)
         self.progress.epoch(row, best=better and job.validation is not None)
         if self._out_of_patience() and epoch + 1 < job.epochs:
             self.stopped = f"no better validation score for {job.patience} epochs"
             self.progress.say(f"stopped after epoch {epoch + 1}: {self.stopped}")
             self.trainee.stop_training = True
+
+    def _take_mean(self) -> list[np.ndarray]:
+        """Puts the running mean into the model and returns the weights that were there."""
+        variables = self.trainee.trainable_variables
+        own = [checkpoint.array(one) for one in variables]
+        self.trainee.optimizer.finalize_variable_values(variables)
+        for variable in variables:
+            # On JAX the model and the optimizer would now share memory, which the next prediction gives away.
+            variable.assign(checkpoint.array(variable))
+        return own
 
     def interrupted(self) -> None:
         """Says what is kept."""

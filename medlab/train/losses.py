@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import numpy as np
+
+from medlab.backend import keras
 
 BINARY, MULTICLASS, MULTILABEL, OTHER = "binary", "multiclass", "multilabel", "other"
 
@@ -54,6 +55,10 @@ def choose(
     shape = model.output_shape
     if not isinstance(shape, tuple) or (shape and isinstance(shape[0], tuple | list)):
         raise ValueError(f"Expected a model with one output. Received outputs of shape {shape}.")
+    if not model.trainable_weights:
+        raise ValueError(
+            f"Expected a model with weights to train. All of {model.name!r} are frozen: set trainable=True."
+        )
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"Expected label_smoothing from 0 to below 1. Received {label_smoothing!r}.")
     activation = _final_activation(model)
@@ -174,10 +179,9 @@ def _task(y: np.ndarray, outputs: int, activation: str | None) -> str:
 
 
 def _final_activation(model: keras.Model) -> str | None:
-    """Name of the last layer's activation, looked up through nested models; None where it has none."""
+    """Name of the activation that gives the output, looked up through nested models; None where there is none."""
     layer = model
-    while getattr(layer, "layers", None):
-        layer = layer.layers[-1]
-    if isinstance(layer, keras.layers.Softmax):
-        return "softmax"
-    return getattr(getattr(layer, "activation", None), "__name__", None)
+    while isinstance(layer, keras.Model):
+        layer = layer.outputs[0]._keras_history.operation
+    kind = type(layer).__name__.lower()
+    return kind if kind in ("sigmoid", "softmax") else getattr(getattr(layer, "activation", None), "__name__", None)

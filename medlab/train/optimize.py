@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
+
+from medlab.backend import keras
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,89 @@
+"""The same code on JAX, in an environment of its own without TensorFlow.
+
+``MEDLAB_JAX_VENV`` names an environment to use; else ``.venv-jax`` beside the tests is made once and kept.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("jax", "keras", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "psutil", "pytest")
+
+STORY = """
+import sys
+import warnings
+warnings.simplefilter("error")
+import keras
+import numpy as np
+from medlab import explain, models, train
+
+def blobs(n, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 16, 16, 1)).astype(np.float32)
+    y, masks = np.arange(n) % 2, np.zeros((n, 16, 16), bool)
+    for case in np.flatnonzero(y):
+        i, j = rng.integers(3, 13, 2)
+        masks[case, i - 2 : i + 3, j - 2 : j + 3] = True
+    return x + 2 * masks[..., None], y, masks
+
+x, y, _ = blobs(256, 0)
+new, truth, masks = blobs(64, 1)
+model = models.small_cnn((16, 16, 1), 2, width=8)
+fitted = train.fit(model, (x, y), (new, truth), epochs=8, batch_size=16, learning_rate=3e-3, run=sys.argv[1])
+p = fitted.model.predict(new, verbose=0)[:, 0]
+heat = np.asarray(explain.grad_cam(fitted.model, new[truth == 1], target=1))
+hit = [masks[truth == 1][n].ravel()[one.argmax()] for n, one in enumerate(heat)]
+same = keras.models.load_model(sys.argv[1] + "/model.keras", safe_mode=True).predict(new, verbose=0)[:, 0]
+assert np.array_equal(p, same)
+assert keras.backend.backend() == "jax"
+assert not [name for name in ("tensorflow", "torch", "matplotlib") if name in sys.modules]
+print("AUC", train.auc(truth, p), "SHAPE", *heat.shape, "HIT", np.mean(hit))
+"""
+
+
+@pytest.fixture(scope="session")
+def jax_python():
+    """The interpreter of an environment with JAX and Keras and without TensorFlow."""
+    folder = Path(os.environ.get("MEDLAB_JAX_VENV", ROOT / ".venv-jax"))
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not (folder / ".installed").is_file():
+        if "MEDLAB_JAX_VENV" not in os.environ:
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
+            subprocess.run(install, check=True, timeout=1200)
+            (folder / ".installed").touch()
+        elif not python.is_file():
+            pytest.fail(f"MEDLAB_JAX_VENV names {folder}, but there is no {python}.")
+    return python
+
+
+def environment():
+    known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TF_"))}
+    return {**known, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.mark.jax
+def test_a_network_is_trained_and_explained_without_tensorflow(jax_python, tmp_path):
+    done = subprocess.run(
+        [jax_python, "-c", STORY, str(tmp_path / "run")], env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    _, auc, _, *shape, _, hit = done.stdout.split()
+    assert float(auc) > 0.95
+    assert [int(side) for side in shape] == [32, 16, 16]
+    # A heat map that knew nothing would have its maximum in the 25 of 256 pixels of a spot in a tenth of the cases.
+    assert float(hit) > 0.5
+
+
+@pytest.mark.jax
+def test_training_passes_its_tests_on_jax(jax_python):
+    tests = ["tests/test_train_fitting.py", "tests/test_train_losses.py", "tests/test_train_feed.py"]
+    done = subprocess.run(
+        [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
