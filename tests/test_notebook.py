@@ -7,6 +7,7 @@ import pytest
 
 from medlab import cli, notebook
 from medlab.notebook import parameters as reading
+from medlab.notebook import runner
 
 
 def write(path, *cells, tag="parameters"):
@@ -182,3 +183,10 @@ def test_reading_is_not_running(tmp_path):
     with pytest.raises(ValueError, match="JSON value"):
         reading.read_parameters(book)
     assert not target.exists()
+
+
+def test_bars_of_the_kernel_are_left_out_of_the_log(capsys):
+    stream = runner._Above()
+    for text in ("epoch 1\nepo", "ch 2\n", "\rimages: 10%", "\rimages: 20%", "\r          \r", "done\n", "open"):
+        stream.write(text)
+    assert capsys.readouterr().err == "epoch 1\nepoch 2\ndone\n"

@@ -56,10 +56,12 @@ def small_cnn(
     multi_label: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Eight 3x3 convolutions in four stages, global average and maximum, one linear layer.
+    """Eight 3x3 convolutions in four stages, pooling over the whole image, one linear layer.
 
     Images above 64 pixels are halved in the first stage, all are halved in the second and third; the last stage keeps
     the size, so that a class activation map has 16 x 16 cells for an image of 128 x 128 and 7 x 7 for one of 28 x 28.
+    Images above 64 pixels are pooled to average and maximum, since a finding may be small in them; others to the
+    average alone.
 
     Args:
         input_shape: (i, j, c) or (i, j, k, c), each side at least 8.
@@ -86,7 +88,8 @@ def small_cnn(
         first = "stem" if stage == 1 else f"stage{stage}_first"
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, name=first)
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, name=f"stage{stage}")
-    return keras.Model(image, build.head_with_peaks(x, outputs, dropout=dropout), name="small_cnn")
+    head = build.head if _is_small(input_shape) else build.head_with_peaks
+    return keras.Model(image, head(x, outputs, dropout=dropout), name="small_cnn")
 
 
 def resnet(

@@ -238,12 +238,22 @@ def _headless() -> Iterator[None]:
 
 
 class _Above:
-    """A stream that writes above the progress bar."""
+    """A stream that writes whole lines above the progress bar, and leaves the bars of the kernel itself out."""
+
+    def __init__(self) -> None:
+        self.rest = ""
 
     def write(self, text: str) -> None:
-        from tqdm import tqdm
+        """Keeps what comes after the last line end for the next call."""
+        *lines, self.rest = (self.rest + text).split("\n")
+        # A carriage return draws over what stood there: only what is left at the line's end counts.
+        kept = [line.rsplit("\r", 1)[-1] for line in lines]
+        kept = [line for line, whole in zip(kept, lines, strict=True) if line.strip() or "\r" not in whole]
+        if kept:
+            from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr, end="")
+            tqdm.write("\n".join(kept), file=sys.stderr)
 
     def flush(self) -> None:
+        """Shows what was written so far."""
         sys.stderr.flush()

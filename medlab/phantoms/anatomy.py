@@ -36,6 +36,8 @@ _AIR = {
     "maxillary left": ((-27, 56, -72), (12, 14, 15)), "maxillary right": ((27, 56, -72), (12, 14, 15)),
     "mastoid left": ((-52, -34, -44), (7, 9, 11)), "mastoid right": ((52, -34, -44), (7, 9, 11)),
 }  # fmt: skip
+# Without end below the skull: middle (x, y), half axes, and the height where they begin.
+_NECK, _COLUMN, _CANAL = ((0, -30), (52, 54), -45), ((0, -24), (15, 12), -70), ((0, -46), (9, 8), -68)
 _ORBITS = {"left": ((-31, 56, -42), (17, 26, 16)), "right": ((31, 56, -42), (17, 26, 16))}
 _EYES = {"left": ((-32, 68, -42), (12, 12, 12)), "right": ((32, 68, -42), (12, 12, 12))}
 
@@ -50,7 +52,7 @@ class Template:
         surfaces: signed distances in mm to the hull of the brain and to the skin, positive outside; (i, j, k) float32
             each on a coarse grid, as are the next two.
         near: nearness to the lateral ventricles, 1 at their wall, fading within millimeters.
-        spaces: signed distances to air-filled spaces, orbits and eyes.
+        spaces: signed distances to air-filled spaces, orbits, eyes, vertebrae and the spinal canal.
         to_coarse: (4, 4) world to the voxels of the coarse grid.
         sites: (m, 3) where a tumor may sit: white matter, and gray matter near it, well inside the brain.
         white_sites: (m, 3) deep white matter, where small lesions of aging sit.
@@ -89,7 +91,8 @@ def template() -> Template:
     x, y, z = np.moveaxis(places, -1, 0)
     ventricle = (matter < 110) & (hull < -24) & (np.abs(x) < 36) & (z > -12) & (z < 36)
     near = np.exp(-_distance(ventricle) / 4.0)
-    neck = np.maximum((np.hypot(x / 56, (y + 28) / 60) - 1) * 58, z + 40)
+    neck, column, canal = (_pillar(places, *one) for one in (_NECK, _COLUMN, _CANAL))
+    disks = 2 - np.abs((z + 75) % 18 - 9)  # every 18 mm the column is interrupted by a dark disk
     skin = functools.reduce(_smooth_minimum, [hull - SKULL, neck, *(_ellipsoid(places, *b) for b in _BULGES.values())])
     spaces = [
         functools.reduce(np.minimum, (_ellipsoid(places, *one) for one in group.values()))
@@ -101,7 +104,7 @@ def template() -> Template:
         to_voxel=geometry.invert(affine),
         surfaces=(hull.astype(np.float32), skin.astype(np.float32)),
         near=near.astype(np.float32),
-        spaces=tuple(space.astype(np.float32) for space in spaces),
+        spaces=tuple(space.astype(np.float32) for space in (*spaces, np.maximum(column, disks), canal)),
         to_coarse=geometry.invert(coarse),
         sites=places[deep & (matter > 225) & (at["white"] > 60)],
         white_sites=places[deep & (at["white"] > 215) & (hull < -16)],
@@ -133,6 +136,12 @@ def _ellipsoid(places: NDArray, middle: tuple, half_axes: tuple) -> NDArray[np.f
     """About the distance in mm to an ellipsoid's surface, negative inside."""
     scaled = (places - middle) / half_axes
     return (np.linalg.norm(scaled, axis=-1) - 1) * min(half_axes)
+
+
+def _pillar(places: NDArray, middle: tuple, half_axes: tuple, top: float) -> NDArray[np.float64]:
+    """About the distance in mm to an elliptic pillar below the height ``top``, negative inside."""
+    scaled = (places[..., :2] - middle) / half_axes
+    return np.maximum((np.linalg.norm(scaled, axis=-1) - 1) * min(half_axes), places[..., 2] - top)
 
 
 def _smooth_minimum(a: NDArray, b: NDArray, width: float = 8.0) -> NDArray[np.float64]:
@@ -240,7 +249,7 @@ class Head:
         """A person: size within some 5 %, nodded and turned by a few degrees, moved by a few millimeters."""
         stretch = 1 + 0.03 * np.clip(rng.standard_normal(), -2, 2) + 0.025 * np.clip(rng.standard_normal(3), -2, 2)
         angles = np.radians([5.0, 2.5, 4.0]) * np.clip(rng.standard_normal(3), -2, 2)
-        shift = np.array([2.5, 3.0, 2.0]) * np.clip(rng.standard_normal(3), -2, 2)
+        shift = np.array([2.0, 2.0, 2.0]) * np.clip(rng.standard_normal(3), -2, 2)
         linear = _rotation(angles) / stretch
         return cls(linear, shift, Waves.draw(rng, 3, 70, 200), Waves.draw(rng, 3, 18, 45, n=40))
 

@@ -20,7 +20,7 @@ SIZES = {2: (128, 16, 512), 3: (64, 16, 160)}
 
 FIELD_OF_VIEW = 240.0  # mm, along each side
 SLICE_MM = 5.0  # the slices' distance in a clinical protocol; what is drawn is the plane in its middle
-MIDDLE = np.array([0.0, -14.0, -4.0])  # mm in RAS
+MIDDLE = np.array([0.0, -16.0, -4.0])  # mm in RAS
 
 
 def brain_tumor(

@@ -122,14 +122,16 @@ def _outside(
     }  # fmt: skip
     low = np.flatnonzero((there[2] < 12) & (hull > 0) & (skin < soft))
     if len(low):
-        air, orbit, eye = (
+        air, orbit, eye, vertebra, canal = (
             _inside(distance, soft) for distance in anatomy.sample(template.spaces, template.to_coarse, there[:, low])
         )
+        soft_tissue = rest[low]
         for name in ("skin", "fat", "muscle"):
-            shares[name][low] *= 1 - orbit
+            shares[name][low] *= (1 - orbit) * (1 - vertebra) * (1 - canal)
         shares["fluid"] = np.zeros_like(rest)
-        shares["fluid"][low] = eye * orbit * rest[low]
-        shares["fat"][low] += orbit * (1 - eye) * rest[low]
+        shares["fluid"][low] = (eye * orbit + canal * (1 - vertebra)) * soft_tissue
+        shares["fat"][low] += orbit * (1 - eye) * soft_tissue
+        shares["marrow"][low] += vertebra * soft_tissue
         for share in shares.values():
             share[low] *= 1 - air
     return shares
@@ -176,7 +178,7 @@ def _add_tumor(
     tumor = _inside(bent - radius, soft) * room
     core = _inside(bent * np.exp(0.16 * lobes[1] + 0.10 * fringe[1]) - case.core_share * radius, 1.5 * soft) * tumor
     # Edema follows the white matter and spares the cortex.
-    reach = case.edema_mm * np.exp(0.35 * lobes[1] + 0.25 * fringe[1])
+    reach = case.edema_mm * np.exp(0.25 * lobes[1] + 0.2 * fringe[1])
     tracts = np.clip(1.4 * (brain["white"] + brain["gliosis"]) + 0.2 * brain["gray"] - 0.2, 0, 1)
     swollen = _inside(bent - radius - reach, 3 * soft) * tracts * (1 - tumor) * room
     fading = 1 - 0.35 * np.clip((bent - radius) / np.maximum(reach, 1), 0, 1)

@@ -21,12 +21,12 @@ class Tissue(NamedTuple):
 
 
 # At 1.5 T. Sources:
-#   White and gray matter, fluid: T1 of Rooney et al., MRM 57:308 (2007); T2 of Stanisz et al., MRM 54:507 (2005), that of
-#   fluid long as in free water; proton density from the water contents of Whittall et al., MRM 37:34 (1997).
+#   White and gray matter, fluid: T1 of Rooney et al., MRM 57:308 (2007); T2 of Stanisz et al., MRM 54:507 (2005), of
+#   fluid as of free water; proton density from the water contents of Whittall et al., MRM 37:34 (1997).
 #   Muscle: Stanisz et al. Fat and the fatty marrow: Bottomley et al., Med Phys 11:425 (1984), at 64 MHz. Skin: between
 #   muscle and the BrainWeb phantom, Kwan et al., IEEE TMI 18:1085 (1999). Compact bone is as good as silent.
-#   Edema, solid tumor, fluid of a necrosis: within the wide ranges of Bottomley et al., Med Phys 14:1 (1987), and of Just
-#   and Thelen, Radiology 169:779 (1988). Gliosis lies between white matter and edema.
+#   Edema, solid tumor, fluid of a necrosis: within the wide ranges of Bottomley et al., Med Phys 14:1 (1987), and
+#   Just and Thelen, Radiology 169:779 (1988). Gliosis lies between white matter and edema.
 TISSUES = {
     "white": Tissue(0.70, 656, 72),
     "gray": Tissue(0.82, 1188, 95),

@@ -85,7 +85,7 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     age = u[7]
     lesion = {
         "x_mm": float(x), "y_mm": float(y), "z_mm": float(z), "radius_mm": float(radius),
-        "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(5 + 0.8 * radius * u[2]),
+        "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(5 + 0.6 * radius * u[2]),
         "conspicuity": float(min((0.60 + 0.40 * u[3]) / difficulty**0.7, 1)),
         "agent_mmol_l": float(0.2 + 0.5 * u[4]), "mass_effect": float(0.25 + 0.6 * u[5]),
     }  # fmt: skip
