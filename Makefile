@@ -15,12 +15,15 @@ run: setup
 lab: setup
 	@$(BIN)/jupyter lab notebooks
 
-# Fast checks first, then the notebooks, the longest last.
+# Fast checks first, then notebooks and browser, and last a small environment with JAX and no TensorFlow.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -m "not notebook and not browser and not jax"
 	$(BIN)/python -m pytest -q -m "notebook or browser"
+	$(BIN)/python -m pytest -q -m jax
+
+test-jax: setup
 	$(BIN)/python -m pytest -q -m jax
 
 test-fast: setup

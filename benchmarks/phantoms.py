@@ -2,8 +2,8 @@
 
 Usage: OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/phantoms.py
 
-The peer of a rendered slice is the plainest way to one: three calls of SciPy's map_coordinates (gray, white, air) on the
-same grid, without skull, lesion, noise or mask. Both are timed in one run, in processor time.
+The peer of a rendered slice is the plainest way to one: three calls of SciPy's map_coordinates (gray, white, air) on
+the same grid, without skull, lesion, noise or mask. Both are timed in one run, in processor time.
 """
 
 from __future__ import annotations

@@ -167,11 +167,12 @@ def open(  # noqa: A001 - study.open reads like the built-in
     return Study(folder, cases, standardize.Recipe.from_dict(facts["recipe"]), facts["size"], facts)
 
 
-def network(study: Study, name: str = "auto") -> keras.Model:
+def network(study: Study, name: str = "auto", *, seed: int = 0) -> keras.Model:
     """A new network for the study's images.
 
     Args:
         study: the study.
+        seed: start of the random weights.
         name: a function of ``medlab.models``, or ``"auto"``: the one that :func:`medlab.train.plan` proposes.
 
     Raises:
@@ -184,7 +185,7 @@ def network(study: Study, name: str = "auto") -> keras.Model:
         raise ValueError(f"Expected a network of {', '.join(models.__all__)}, or 'auto'. Received {name!r}.")
     shape = study.arrays("train")[0].shape[1:]
     multi_label = {"multi_label": True} if study.cases.multi_label else {}
-    return getattr(models, chosen)(shape, len(study.cases.classes), **multi_label)
+    return getattr(models, chosen)(shape, len(study.cases.classes), seed=seed, **multi_label)
 
 
 def plan(study: Study) -> Any:
@@ -224,7 +225,7 @@ def fit(
     proposed = plan(study)
     augmented = proposed.augment if augment is None else augment
     return train.fit(
-        network(study, model),
+        network(study, model, seed=seed),
         study.arrays("train"),
         study.arrays("validation"),
         epochs=epochs or proposed.epochs,

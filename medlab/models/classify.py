@@ -14,7 +14,9 @@ layers = keras.layers
 _RESNETS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
-def baseline_cnn(input_shape: tuple[int, ...], classes: int = 2, *, seed: int = 0) -> keras.Model:
+def baseline_cnn(
+    input_shape: tuple[int, ...], classes: int = 2, *, multi_label: bool = False, seed: int = 0
+) -> keras.Model:
     """The classic first network: Conv 64 3x3, MaxPool 2x2, Dense 1024, Dense 1.
 
     Nearly all of its weights lie in the dense layer: at 224x224x3 these are 111 * 111 * 64 * 1024 = 807 million,
@@ -22,7 +24,8 @@ def baseline_cnn(input_shape: tuple[int, ...], classes: int = 2, *, seed: int = 
 
     Args:
         input_shape: (i, j, c), each side at least 4 pixels.
-        classes: number of classes; two give one logit.
+        classes: number of classes; two give one logit, unless ``multi_label``.
+        multi_label: one image may show several classes: always one logit a class.
         seed: start of the random weights.
 
     Returns:
@@ -32,7 +35,7 @@ def baseline_cnn(input_shape: tuple[int, ...], classes: int = 2, *, seed: int = 
         ValueError: not a 2-D shape, an image that is too small, or fewer than two classes.
     """
     check_input(input_shape, smallest=4, network="baseline_cnn", ranks=(2,))
-    outputs = count_outputs(classes)
+    outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=2, norm=None, seed=seed)
     start = {
         name: keras.initializers.GlorotUniform(build.layer_seed(name)) for name in ("stage1", "features", "logits")

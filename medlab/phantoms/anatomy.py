@@ -88,7 +88,7 @@ def template() -> Template:
     # Closed by 9 mm, so that sulci and fissures lie inside the hull.
     hull = ndimage.gaussian_filter(_signed(_distance(at["t1"] > 0) <= 9) + 9, 0.8)
     matter = at["gray"].astype(int) + at["white"]
-    x, y, z = np.moveaxis(places, -1, 0)
+    x, z = places[..., 0], places[..., 2]
     ventricle = (matter < 110) & (hull < -24) & (np.abs(x) < 36) & (z > -12) & (z < 36)
     near = np.exp(-_distance(ventricle) / 4.0)
     neck, column, canal = (_pillar(places, *one) for one in (_NECK, _COLUMN, _CANAL))

@@ -64,7 +64,7 @@ def make(
             raise ValueError("The optimizer given has its own learning rate. Leave learning_rate='auto'.")
         if optimizer.built:
             raise ValueError("The optimizer given has been used before. Make a new one for each training.")
-        name = optimizer.name
+        name = type(optimizer).__name__.lower()  # Keras numbers optimizer.name within a session
         return Choice(optimizer, name, float(optimizer.learning_rate), f"that of the {name} given")
     if not isinstance(optimizer, str):
         raise ValueError(f"Expected the name of an optimizer or a Keras optimizer. Received {optimizer!r}.")
