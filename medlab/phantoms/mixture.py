@@ -44,7 +44,7 @@ def compose(
         "fringe": _around(rng, case.radius_mm, 0.5, 1.1),
     }
     spots = template.white_sites[rng.integers(len(template.white_sites), size=case.spots)]
-    spot_mm = rng.uniform(1.3, 3.6, case.spots)
+    spot_mm = rng.uniform(1.3, 4.2, case.spots)
 
     def field(name: str) -> NDArray[np.float32]:
         return np.clip(waves[name].on(axes).reshape(len(waves[name].weights), -1), -2.5, 2.5)

@@ -12,7 +12,7 @@ import numpy as np
 
 from medlab.phantoms import anatomy
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same parameters give another image: cached images of other versions are not used."""
 
 CLASSES = ["healthy", "tumor"]
@@ -80,13 +80,13 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     sites = anatomy.template().sites
     site = sites[rng.integers(len(sites))] + rng.uniform(-1.5, 1.5, 3)
     u = rng.random(12)
-    radius = (9 + 13 * u[0]) / difficulty**0.5
+    radius = (7 + 13 * u[0]) / difficulty**0.5
     x, y, z = head.from_template(site)
     age = u[7]
     lesion = {
         "x_mm": float(x), "y_mm": float(y), "z_mm": float(z), "radius_mm": float(radius),
         "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(5 + 0.6 * radius * u[2]),
-        "conspicuity": float(min((0.60 + 0.40 * u[3]) / difficulty**0.7, 1)),
+        "conspicuity": float(min((0.30 + 0.50 * u[3]) / difficulty**0.7, 1)),
         "agent_mmol_l": float(0.2 + 0.5 * u[4]), "mass_effect": float(0.25 + 0.6 * u[5]),
     }  # fmt: skip
     if not sick:
@@ -94,12 +94,12 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     found = Parameters(
         label=CLASSES[int(sick)],
         **lesion,
-        spots=int(rng.poisson(14 * difficulty * age**2)),
+        spots=int(rng.poisson(20 * difficulty * age**2)),
         caps=float(min(0.8 * difficulty**0.5 * age * u[8], 1)),
         atrophy=float(1.2 * (age - 0.4) + 0.4 * (u[9] - 0.5)),
         # Where the lesion is or, in a healthy case, would have been: the place of a slice tells nothing.
         slice_z_mm=float(z + (u[6] - 0.5) * 1.1 * radius),
-        noise=float((0.02 + 0.03 * u[10]) * difficulty**0.5),
-        bias=float(0.04 + 0.10 * u[11]),
+        noise=float((0.025 + 0.03 * u[10]) * difficulty**0.5),
+        bias=float(0.04 + 0.12 * u[11]),
     )
     return found, head
