@@ -7,6 +7,7 @@ It knows no file format: ``medlab.load`` supplies the opener.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from medlab.volume import Volume
 SPLITS = ("train", "validation", "test")
 NO_FINDING = "none"
 """Label of a multi-label case that shows none of the classes; several findings are joined by ``|``."""
+
+_PUBLISHED = r"(?:phantom:|[a-z0-9_]+#)"
+"""How the reference to an image of a phantom or a published set begins; no path of a file does."""
 
 Opener = Callable[..., Volume]
 
@@ -98,8 +102,15 @@ class Cases:
         return "mask" in self.table and bool(self.table["mask"].notna().any())
 
     def preview(self, rows: int | None = None) -> pd.DataFrame:
-        """The table without image and mask paths, which may name a patient: what may be shown and stored."""
-        shown = self.table.drop(columns=[name for name in ("image", "mask") if name in self.table])
+        """The table as it may be shown and stored: nothing that could name a patient.
+
+        Of files only id, patient, label and split are left: paths and further columns may hold names and dates. Of
+        phantoms and published sets, whose references are no paths, all other columns too.
+        """
+        kept = [name for name in ("id", "patient", "label", "split") if name in self.table]
+        if self.table["image"].str.match(_PUBLISHED).all():
+            kept += [name for name in self.table if name not in (*kept, "image", "mask")]
+        shown = self.table[kept]
         return shown if rows is None else shown.head(rows)
 
     def row(self, id: str) -> pd.Series:  # noqa: A002 - everyone's name
@@ -192,7 +203,9 @@ class Cases:
         if split not in SPLITS:
             raise ValueError(f"Expected a split of {SPLITS}. Received {split!r}.")
         if "split" not in self.table:
-            raise ValueError(f"{self.name!r} has no splits yet. Assign them with medlab.clean.split(cases.table).")
+            raise ValueError(
+                f"{self.name!r} has no splits yet. Assign them: cases = cases.with_table(ml.clean.split(cases.table))."
+            )
         part = self.table[self.table["split"] == split]
         if not len(part):
             raise ValueError(f"No case of {self.name!r} is in the split {split!r}.")
@@ -212,8 +225,12 @@ class Cases:
 
 
 def pseudonym(text: str) -> str:
-    """A short name (12 hexadecimal digits of SHA-256) that stands for ``text`` in outputs, always the same."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """A short name (12 hexadecimal digits of SHA-256) that stands for ``text`` in outputs, always the same.
+
+    Whoever guesses ``text`` can check the guess: a number of few digits is found by trying. The environment variable
+    ``MEDLAB_SALT``, a secret text that is mixed in, prevents that; runs made with one salt are opened with the same.
+    """
+    return hashlib.sha256((os.environ.get("MEDLAB_SALT", "") + text).encode()).hexdigest()[:12]
 
 
 def read_csv(path: str | Path, *, classes: list[str] | None = None, open: Opener | None = None) -> Cases:  # noqa: A002

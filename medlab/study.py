@@ -61,6 +61,11 @@ class Study:
         """The patient of each case of one split, (n,): the groups of a bootstrap."""
         return self.cases.subset(split).table["patient"].to_numpy()
 
+    def fingerprint(self) -> str:
+        """Twelve digits that change with the cases, their splits and labels, and the recipe."""
+        rows = self.cases.table.sort_values("id")[["id", "split", "label"]].to_csv(index=False)
+        return pseudonym(f"{rows}{self.recipe.to_dict()}{self.size}")
+
     @property
     def modality(self) -> str | None:
         """The DICOM code of the images' modality, if it is known."""
@@ -101,10 +106,11 @@ def prepare(
     folder = runs.open(run)
     cases = _load(dataset, limit, size, seed, options)
     cases = _complete_splits(cases, seed)
+    _check_classes(cases)
     chosen = batches.recipe_for(cases, recipe)
     facts = {
         "dataset": _public_name(dataset),
-        "key": pseudonym(str(dataset)),
+        "key": _key(dataset),
         "cases": len(cases),
         "limit": limit,
         "size": size,
@@ -149,11 +155,17 @@ def open(  # noqa: A001 - study.open reads like the built-in
     facts = folder.facts().get("data")
     if facts is None or not folder.cases_path.is_file():
         return prepare(folder, dataset, limit=limit, size=size, recipe=recipe, seed=seed, options=options)
-    if facts["key"] != pseudonym(str(dataset)):
+    if facts["key"] != _key(dataset):
         raise ValueError(
             f"{folder.path.name} was prepared from {facts['dataset']!r}, not from {_public_name(dataset)!r}. "
             "Give that data set, or another run folder."
         )
+    for name, value in {"limit": limit, "size": size, "options": options or None}.items():
+        if value is not None and value != facts[name]:
+            raise ValueError(
+                f"{folder.path.name} was prepared with {name}={facts[name]!r}, now {name}={value!r} is given. "
+                "Prepare it again with 02_preprocess, or give another run folder."
+            )
     cases = _load(dataset, facts["limit"], facts["size"], facts["seed"], facts["options"])
     kept = read_csv(folder.cases_path).table.set_index("id")["split"]
     missing = sorted(set(kept.index) - set(cases.ids))
@@ -223,13 +235,14 @@ def fit(
     from medlab import train
 
     proposed = plan(study)
+    study.run.record("train", {"study": study.fingerprint()})
     augmented = proposed.augment if augment is None else augment
     return train.fit(
         network(study, model, seed=seed),
         study.arrays("train"),
         study.arrays("validation"),
-        epochs=epochs or proposed.epochs,
-        batch_size=batch_size or proposed.batch_size,
+        epochs=proposed.epochs if epochs is None else epochs,
+        batch_size=proposed.batch_size if batch_size is None else batch_size,
         augment=study.policy(seed=seed) if augmented else None,
         seed=seed,
         run=study.run,
@@ -249,6 +262,11 @@ def model(study: Study, **settings: Any) -> keras.Model:
     if not study.run.model_path.is_file():
         sys.stderr.write(f"{study.run.path.name} has no trained model yet: training one now.\n")
         fit(study, **settings)
+    elif study.run.facts().get("train", {}).get("study") not in (None, study.fingerprint()):
+        raise ValueError(
+            f"The model in {study.run.path.name} was trained on other cases, splits or another recipe than the folder "
+            "has now: its test cases may be cases it has learned. Run 03_train again, or give another run folder."
+        )
     return keras.models.load_model(study.run.model_path, compile=False, safe_mode=True)
 
 
@@ -256,7 +274,11 @@ def _load(dataset: str | Path, limit: int | None, size: int | None, seed: int, o
     """The data set; ``size`` goes to those that come in sizes, files are resized when they become tensors."""
     if not isinstance(options or {}, dict):
         raise ValueError(f"Expected a dict of options for the data set. Received {options!r}.")
-    return load.dataset(str(dataset), limit=limit, size=size, seed=seed, **(options or {}))
+    options = dict(options or {})
+    for name, value in (("limit", limit), ("size", size)):
+        if value is not None and options.get(name, value) != value:
+            raise ValueError(f"{name} is given twice: {value} by itself, and {options[name]} among the options.")
+    return load.dataset(str(dataset), **{"limit": limit, "size": size, "seed": seed, **options})
 
 
 def _complete_splits(cases: Cases, seed: int) -> Cases:
@@ -275,6 +297,25 @@ def _complete_splits(cases: Cases, seed: int) -> Cases:
             f"{sorted(given)}{' and cases without one' if table['split'].isna().any() else ''}; complete the table."
         )
     return cases.with_table(clean.split(table.drop(columns="split", errors="ignore"), seed=seed))
+
+
+def _check_classes(cases: Cases) -> None:
+    """Refuses splits in which nothing could be learned or judged: with cases of one class alone."""
+    if cases.multi_label:
+        return
+    for split in SPLITS:
+        found = cases.subset(split).table["label"].dropna().unique()
+        if len(found) < 2:
+            raise ValueError(
+                f"Expected cases of two classes at least in the split {split!r} of {cases.name!r}. It has only "
+                f"{', '.join(map(repr, found)) or 'cases without a label'}; mend the splits, or leave them out."
+            )
+
+
+def _key(dataset: str | Path) -> str:
+    """The same for the same data set, however its path is written."""
+    path = Path(dataset).expanduser()
+    return pseudonym(str(path.resolve()) if path.exists() else str(dataset))
 
 
 def _public_name(dataset: str | Path) -> str:

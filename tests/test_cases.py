@@ -86,7 +86,7 @@ def test_a_plain_csv_gets_ids_and_sorted_classes(tmp_path):
 
 
 def test_preview_shows_no_path():
-    assert list(Cases(table(mask=[None] * 3), ["sick", "well"]).preview(2)) == ["id", "label", "patient"]
+    assert list(Cases(table(mask=[None] * 3), ["sick", "well"]).preview(2)) == ["id", "patient", "label"]
 
 
 def test_pseudonyms_are_stable_and_tell_nothing():

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from scipy.special import expit, softmax
 
-from medlab import evaluate
+from medlab import evaluate, models
 from medlab.evaluate import predictions
 
 SHAPE = (6, 5, 2)
@@ -174,3 +174,11 @@ def test_a_failed_model_is_told(x):
     dense.bias.assign([np.nan])
     with pytest.raises(ValueError, match="its training has failed"):
         evaluate.predict(keras.Model(image, output), x)
+
+
+def test_a_network_made_for_several_labels_is_known_by_its_name():
+    x = np.random.default_rng(0).normal(size=(3, 16, 16, 1)).astype(np.float32)
+    model = models.small_cnn((16, 16, 1), 3, multi_label=True)
+    expected = 1 / (1 + np.exp(-model.predict(x, verbose=0)))
+    np.testing.assert_allclose(evaluate.predict(model, x), expected, atol=1e-5)
+    np.testing.assert_allclose(evaluate.predict(models.small_cnn((16, 16, 1), 3), x).sum(axis=1), 1, atol=1e-5)

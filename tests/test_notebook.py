@@ -190,3 +190,15 @@ def test_bars_of_the_kernel_are_left_out_of_the_log(capsys):
     for text in ("epoch 1\nepo", "ch 2\n", "\rimages: 10%", "\rimages: 20%", "\r          \r", "done\n", "open"):
         stream.write(text)
     assert capsys.readouterr().err == "epoch 1\nepoch 2\ndone\n"
+
+
+def test_paths_of_the_user_are_taken_out_of_errors():
+    text = "/data/Jane Doe/tumor/Doe_Jane.png is of no format, see /home/x/a.csv or 1/2 and and/or"
+    assert runner._without_paths(text) == "<path> is of no format, see <path> or 1/2 and and/or"
+    assert runner._without_paths(f"File {runner.__file__}:3") == f"File {runner.__file__}:3"
+
+
+def test_a_refused_run_leaves_no_folder(book, tmp_path):
+    with pytest.raises(ValueError, match="no parameter"):
+        notebook.run(book, tmp_path / "new", {"x": 1})
+    assert not (tmp_path / "new").exists()

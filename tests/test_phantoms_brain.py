@@ -15,6 +15,12 @@ from medlab.volume import Volume
 
 
 @pytest.fixture(scope="module")
+def sick():
+    """The first case with a tumor."""
+    return next(index for index in range(2) if plan.parameters(index).label == "tumor")
+
+
+@pytest.fixture(scope="module")
 def slices():
     """60 cases at 64 x 64: images, masks and parameters."""
     made = [brain.brain_tumor(index, size=64) for index in range(60)]
@@ -141,8 +147,8 @@ def test_sites_are_white_or_gray_matter_above_the_brain_stem():
 # -- mixture ---------------------------------------------------------------------------------------------------------
 
 
-def test_shares_together_are_1_inside_the_head_and_0_in_the_air():
-    case, head = plan.draw(0, 1.0, 0)
+def test_shares_together_are_1_inside_the_head_and_0_in_the_air(sick):
+    case, head = plan.draw(sick, 1.0, 0)
     shares, mask = mixture.compose(case, head, _axes(4.0, 130.0), 4.0, np.random.default_rng(0))
     total = sum(shares.values())
     assert min(share.min() for share in shares.values()) >= -1e-5
@@ -168,8 +174,8 @@ def test_volume_of_the_mask_is_that_of_the_drawn_ball():
     assert np.mean(ratios) == pytest.approx(1, abs=0.2)
 
 
-def test_outline_is_no_ball():
-    case, head = plan.draw(0, 1.0, 0)
+def test_outline_is_no_ball(sick):
+    case, head = plan.draw(sick, 1.0, 0)
     reach = np.arange(-36, 36.1, 1.5)
     axes = tuple((at + reach).astype(np.float32) for at in (case.x_mm, case.y_mm, case.z_mm))
     tumor = mixture.compose(case, head, axes, 1.5, np.random.default_rng(0))[1] >= 2
@@ -207,9 +213,8 @@ def test_displacement_keeps_the_order_of_tissue_and_spares_the_skull():
     assert np.abs(mixture.push(places, case, np.zeros(400))).max() == 0
 
 
-def test_white_matter_outside_a_pushing_tumor_is_kept_not_overwritten():
-    case, head = plan.draw(0, 1.0, 0)
-    assert case.label == "tumor"
+def test_white_matter_outside_a_pushing_tumor_is_kept_not_overwritten(sick):
+    case, head = plan.draw(sick, 1.0, 0)
     case = replace(case, edema_mm=0.01, mass_effect=0.8)
     axes = _axes(2.5, 80)
     shares = {}
@@ -245,15 +250,15 @@ def test_images_masks_and_their_place(slices):
     assert info["parameters"] == facts[0]
 
 
-def test_every_label_occurs_and_the_rim_encloses_the_core(slices):
-    _, masks, facts = slices
-    seen = set()
-    for mask, case in zip(masks, facts, strict=True):
-        if case["label"] == "tumor":
-            seen |= set(np.unique(mask.array).tolist())
-            core = mask.array == 2
-            assert not (ndimage.binary_dilation(core) & (mask.array == 1)).sum() > 0.5 * max(core.sum(), 1)
-    assert seen == {0, 1, 2, 3}
+def test_every_label_occurs_and_the_rim_encloses_the_core():
+    seen, touching, border = set(), 0, 0
+    for index in range(30):
+        mask = brain.render(index, 2, 192, "flair", 1.0, 0)[1]
+        seen |= set(np.unique(mask).tolist())
+        ring = ndimage.binary_dilation(mask == 2) & (mask != 2)
+        touching, border = touching + (ring & (mask < 3)).sum(), border + ring.sum()
+    assert seen == set(mixture.LABELS.values())
+    assert touching < 0.03 * border
 
 
 def test_tumor_on_the_right_lies_in_the_left_columns_and_at_high_i(slices):
@@ -276,14 +281,14 @@ def test_tumor_on_the_right_lies_in_the_left_columns_and_at_high_i(slices):
     assert checked > 8
 
 
-def test_front_is_up_and_the_slice_is_that_of_the_volume():
+def test_front_is_up_and_the_slice_is_that_of_the_volume(sick):
     # The same person as slice and as volume: the head's outline and the mask agree where they meet.
-    image, mask, case = brain.brain_tumor(0, size=64)
-    volume, labels, _ = brain.brain_tumor(0, rank=3, size=64)
+    image, mask, case = brain.brain_tumor(sick, size=64)
+    volume, labels, _ = brain.brain_tumor(sick, rank=3, size=64)
     k = round((case["slice_z_mm"] - volume.origin[2]) / volume.spacing[2])
     flipped = volume.array[::-1, ::-1, k].T
-    inside = image.array > np.percentile(image.array, 50)
-    same = flipped > np.percentile(flipped, 50)
+    inside = image.array > 0.3 * np.percentile(image.array, 95)
+    same = flipped > 0.3 * np.percentile(flipped, 95)
     overlap = 2 * (inside & same).sum() / (inside.sum() + same.sum())
     assert overlap > 0.9
     turned = 2 * (inside[::-1] & same).sum() / (inside.sum() + same.sum())
@@ -311,9 +316,9 @@ def test_flair_shows_fluid_dark_and_edema_bright():
     assert max(dark) < 0.35
 
 
-def test_contrast_agent_brightens_the_rim_alone():
-    before, mask = brain.render(0, 2, 96, "t1", 1.0, 0)
-    after, same = brain.render(0, 2, 96, "t1c", 1.0, 0)
+def test_contrast_agent_brightens_the_rim_alone(sick):
+    before, mask = brain.render(sick, 2, 96, "t1", 1.0, 0)
+    after, same = brain.render(sick, 2, 96, "t1c", 1.0, 0)
     np.testing.assert_array_equal(mask, same)
     ratio = after.astype(float) / np.maximum(before, 1)
     head = before > 100
@@ -353,6 +358,7 @@ def test_volume_is_ras_and_in_the_middle():
     ("changes", "message"),
     [
         ({"rank": 4}, "rank 2 .* Received 4"),
+        ({"rank": 2.0}, "Received 2.0"),
         ({"size": 8}, "size from 16 to 512 for rank 2. Received 8"),
         ({"size": 200, "rank": 3}, "size from 16 to 160 for rank 3. Received 200"),
         ({"size": 64.5}, "Received 64.5"),

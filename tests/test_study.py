@@ -92,6 +92,57 @@ def test_a_model_is_trained_where_there_is_none(images, tmp_path, capsys):
     assert runs.open(tmp_path / "run").facts()["train"]["epochs"] == 1
 
 
+def test_a_model_of_other_splits_is_refused(images, tmp_path):
+    study.fit(study.prepare(tmp_path / "run", str(images), size=16, seed=0), epochs=1, progress=False)
+    again = study.prepare(tmp_path / "run", str(images), size=16, seed=1)
+    with pytest.raises(ValueError, match="trained on other cases, splits or another recipe"):
+        study.model(again)
+
+
+def test_parameters_that_contradict_the_prepared_folder_are_refused(images, tmp_path):
+    study.prepare(tmp_path / "run", str(images), size=8)
+    with pytest.raises(ValueError, match="prepared with size=8, now size=16 is given"):
+        study.open(tmp_path / "run", str(images), size=16)
+    assert study.open(tmp_path / "run", str(images), size=8).size == 8
+
+
+def test_the_same_folder_may_be_written_in_other_ways(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study.prepare("run", "images", size=8)
+    for spelling in ("images/", "./images", str(images)):
+        study.open("run", spelling)
+
+
+def test_a_split_of_one_class_is_refused(images, tmp_path):
+    for split, label, name in (("train", "well", "00"), ("train", "sick", "00"), ("val", "well", "01"),
+                               ("val", "sick", "01"), ("test", "well", "02")):  # fmt: skip
+        folder = tmp_path / "given" / split / label
+        folder.mkdir(parents=True)
+        (images / label / f"{PERSON}_{name}.png").rename(folder / "x.png")
+    with pytest.raises(ValueError, match=r"in the split 'test'.* It has only 'well'"):
+        study.prepare(tmp_path / "run", str(tmp_path / "given"), size=8)
+
+
+def test_zero_epochs_are_refused_and_not_taken_for_none(images, tmp_path):
+    with pytest.raises(ValueError, match="epochs"):
+        study.fit(study.prepare(tmp_path / "run", str(images), size=16), epochs=0)
+
+
+def test_further_columns_of_a_table_are_not_written(images, tmp_path):
+    rows = [f"{file},{file.parent.name},{PERSON}" for file in sorted(images.rglob("*.png"))]
+    (tmp_path / "table.csv").write_text("\n".join(["image,label,patient_name", *rows]))
+    made = study.prepare(tmp_path / "run", str(tmp_path / "table.csv"), size=8)
+    assert list(made.cases.preview()) == ["id", "patient", "label", "split"]
+    assert PERSON not in (tmp_path / "run" / "cases.csv").read_text()
+
+
+def test_options_may_carry_size_but_not_another_one(tmp_path):
+    made = study.prepare(tmp_path / "a", "phantom:brain-tumor", options={"n": 20, "size": 32})
+    assert made.arrays("train")[0].shape[1:3] == (32, 32)
+    with pytest.raises(ValueError, match="size is given twice"):
+        study.prepare(tmp_path / "b", "phantom:brain-tumor", size=16, options={"n": 20, "size": 32})
+
+
 def test_options_must_be_a_dict(tmp_path):
     with pytest.raises(ValueError, match="dict of options"):
         study.prepare(tmp_path, "phantom:brain-tumor", options=[1])

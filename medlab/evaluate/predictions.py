@@ -23,7 +23,7 @@ def predict(
     x: ArrayLike,
     *,
     batch_size: int | None = None,
-    multi_label: bool = False,
+    multi_label: bool | None = None,
     tta: Sequence[Callable[[NDArray], NDArray]] | None = None,
     progress: bool = False,
 ) -> NDArray[np.float64]:
@@ -36,7 +36,8 @@ def predict(
         model: any Keras model of one image input and one output (n, outputs).
         x: (n, i, j[, k], c) images, as the model was trained on them.
         batch_size: cases at a time; by default 64, fewer where they are large (a volume of 128 voxels a side: 2).
-        multi_label: the outputs are independent labels, of which a case may show several.
+        multi_label: the outputs are independent labels, of which a case may show several. None: what the model's name
+            says, which ends in ``_multi_label`` for those of ``medlab.models`` that were made so.
         tta: test-time augmentation: functions from a batch to a batch of the same shape, such as
             ``lambda b: b[:, :, ::-1]``; the probabilities of the batch itself and of each are averaged.
         progress: show a progress bar.
@@ -50,6 +51,9 @@ def predict(
             a model whose own activation contradicts ``multi_label``.
     """
     from medlab.backend import keras
+
+    if multi_label is None:
+        multi_label = str(getattr(model, "name", "")).endswith("_multi_label")
 
     x = np.asarray(x)
     _check_images(model, x, batch_size)

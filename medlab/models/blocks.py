@@ -150,3 +150,8 @@ def count_outputs(classes: int, *, multi_label: bool = False) -> int:
             "a binary task has classes=2 and gives one logit, that of the second class."
         )
     return 1 if classes == 2 and not multi_label else int(classes)
+
+
+def network_name(name: str, multi_label: bool) -> str:
+    """The model's name; one for several labels says so, so that its logits are read by the right function later."""
+    return f"{name}_multi_label" if multi_label else name

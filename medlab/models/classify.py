@@ -7,7 +7,7 @@ In: the shape of one image (i, j[, k], c) and the number of classes. Out: a func
 from __future__ import annotations
 
 from medlab.backend import keras
-from medlab.models.blocks import Builder, check_input, count_outputs
+from medlab.models.blocks import Builder, check_input, count_outputs, network_name
 
 layers = keras.layers
 
@@ -46,7 +46,7 @@ def baseline_cnn(
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(1024, activation="relu", kernel_initializer=start["features"], name="features")(x)
     logits = layers.Dense(outputs, kernel_initializer=start["logits"], name="logits")(x)
-    return keras.Model(image, logits, name="baseline_cnn")
+    return keras.Model(image, logits, name=network_name("baseline_cnn", multi_label))
 
 
 def small_cnn(
@@ -92,7 +92,7 @@ def small_cnn(
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, name=first)
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, name=f"stage{stage}")
     head = build.head if _is_small(input_shape) else build.head_with_peaks
-    return keras.Model(image, head(x, outputs, dropout=dropout), name="small_cnn")
+    return keras.Model(image, head(x, outputs, dropout=dropout), name=network_name("small_cnn", multi_label))
 
 
 def resnet(
@@ -144,7 +144,7 @@ def resnet(
             name = f"stage{stage}" if unit == units else f"stage{stage}_unit{unit}"
             stride = 2 if stage > 1 and unit == 1 else 1
             x = build.residual(x, width * 2 ** (stage - 1), bottleneck=depth == 50, stride=stride, name=name)
-    return keras.Model(image, build.head(x, outputs, dropout=dropout), name=f"resnet{depth}")
+    return keras.Model(image, build.head(x, outputs, dropout=dropout), name=network_name(f"resnet{depth}", multi_label))
 
 
 def _is_small(input_shape: tuple[int, ...]) -> bool:

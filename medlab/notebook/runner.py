@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -69,8 +70,8 @@ def run(
         NotebookError: a cell failed or the kernel died.
     """
     source = Path(path)
+    ready = _ready(source, parameters or {}, Path(out))
     target = runs.open(out)
-    ready = _ready(source, parameters or {}, target)
     return _execute(source, target, ready, progress=progress, timeout=timeout, single=True)
 
 
@@ -101,12 +102,12 @@ def study(
     given = dict(parameters or {})
     known = {name: read_parameters(folder() / f"{name}.ipynb") for name in STUDY}
     refuse_unknown(given, {name for one in known.values() for name in one}, "the notebooks of the study")
-    target = runs.open(out)
-    # All values are checked before the first notebook starts: a mistake costs no minutes.
+    # All values are checked before the first notebook starts: a mistake costs no minutes and leaves no folder.
     shares = {}
     for name in STUDY:
         share = {key: value for key, value in given.items() if key in known[name]}
-        shares[name] = _ready(folder() / f"{name}.ipynb", share, target)
+        shares[name] = _ready(folder() / f"{name}.ipynb", share, Path(out))
+    target = runs.open(out)
     found = {}
     for number, name in enumerate(STUDY, 1):
         start = time.perf_counter()
@@ -125,6 +126,8 @@ def copy(to: str | Path) -> list[Path]:
         ValueError: one of them is already there; nothing has been copied then.
     """
     target = Path(to).expanduser()
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"Expected a folder to copy the notebooks to. {target} is a file.")
     sources = sorted(folder().glob("*.ipynb"))
     taken = [source.name for source in sources if (target / source.name).exists()]
     if taken:
@@ -144,7 +147,7 @@ def _execute(
     if place.resolve() == source.resolve():
         raise ValueError(f"The executed notebook would overwrite {source}. Give another folder with out.")
     results = target.path / "results" / f"{source.stem}.json"
-    results.unlink(missing_ok=True)
+    before = results.stat().st_mtime_ns if results.is_file() else None
     stream = _Above() if progress else None
     options: dict[str, Any] = {
         "progress_bar": {"file": sys.stderr, "desc": source.stem, "leave": False, "mininterval": 1}
@@ -153,10 +156,10 @@ def _execute(
         "stdout_file": stream,
         "stderr_file": stream,
         "store_widget_state": False,
-        "execution_timeout": timeout,
+        "execution_timeout": None if timeout is None else max(1, math.ceil(timeout)),
         "kernel_name": "python3",
         # A kernel of this machine alone: no word about encryption on the way.
-        "extra_arguments": ["--IPKernelApp.log_level=ERROR"],
+        "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],
     }
     try:
         with _headless():
@@ -174,19 +177,21 @@ def _execute(
         raise NotebookError(f"{source.name}: a cell took longer than {timeout} s. See {place}", place) from None
     finally:
         _forget_paths(place)
-    found = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
+    # Results of an earlier run stay until there are new ones, but they are not this run's.
+    new = results.is_file() and results.stat().st_mtime_ns != before
+    found = json.loads(results.read_text(encoding="utf-8")) if new else {}
     if single and found:
         shutil.copy(results, target.path / "results.json")
     return found
 
 
-def _ready(source: Path, given: Mapping[str, Any], target: runs.Run) -> dict[str, Any]:
+def _ready(source: Path, given: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """The values for one notebook, all checked, with its run folder."""
     known = read_parameters(source)
     refuse_unknown(given, set(known), source.name)
     values = {name: known[name].check(value) for name, value in given.items()}
     if "run" in known:
-        values.setdefault("run", str(target.path))
+        values.setdefault("run", str(out.expanduser().resolve()))
     return values
 
 
@@ -204,7 +209,27 @@ def _forget_paths(place: Path) -> None:
     for key in ("input_path", "output_path"):
         if note.get(key):
             note[key] = Path(note[key]).name
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                output["evalue"] = _without_paths(output["evalue"])
+                output["traceback"] = [_without_paths(_plain_text(line)) for line in output["traceback"]]
     place.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_paths(text: str) -> str:
+    """``text`` with paths to files of the user replaced by ``<path>``; those of installed programs stay."""
+    ours = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parent.parent), "/tmp/ipykernel")
+
+    def replaced(match: re.Match) -> str:
+        return match[0] if match[0].startswith(ours) else "<path>"
+
+    # A path ends with a known ending, since folders and files may have spaces in their names, or with the word.
+    endings = r"png|jpe?g|tiff?|dcm|nii(?:\.gz)?|nrrd|nhdr|mh[ad]|csv|npz"
+    known = rf"(?:[A-Za-z]:)?(?:[/\\][^/\\\n'\":]+?)+?\.(?:{endings})\b"
+    word = r"(?:[A-Za-z]:[/\\]|/)[^\s'\":,;)]+"
+    path = rf"(?<![\w.])(?:{known}|{word})"
+    return re.sub(path, replaced, text)
 
 
 def _say(line: str, progress: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +69,21 @@ class Template:
     white_sites: NDArray[np.float64]
 
 
-@functools.cache
+_reading = threading.Lock()
+
+
 def template() -> Template:
-    """The template, read once a process (about half a second).
+    """The template, read once a process (about a second).
 
     Raises:
         ValueError: nilearn is not installed or does not bring the files.
     """
+    with _reading:
+        return _template()
+
+
+@functools.cache
+def _template() -> Template:
     gray, white, t1 = (_read(name) for name in ("gm", "wm", "t1"))
     affine = t1.affine
     gray, white, t1 = (np.asarray(image.dataobj) for image in (gray, white, t1))

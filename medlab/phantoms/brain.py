@@ -87,7 +87,7 @@ def check(
     Raises:
         ValueError: one is not; the message names it.
     """
-    if rank not in SIZES:
+    if not _whole(rank) or rank not in SIZES:
         raise ValueError(f"Expected rank 2 (slices) or 3 (volumes). Received {rank!r}.")
     default, least, most = SIZES[rank]
     size = default if size is None else size

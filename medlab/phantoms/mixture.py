@@ -176,7 +176,9 @@ def _add_tumor(
     bent = distance * np.exp(0.18 * lobes[0] + 0.06 * fringe[0] + 1.5 * (0.18**2 + 0.06**2))
     room = _inside(hull + 0.5, soft)
     tumor = _inside(bent - radius, soft) * room
-    core = _inside(bent * np.exp(0.16 * lobes[1] + 0.10 * fringe[1]) - case.core_share * radius, 1.5 * soft) * tumor
+    # The core's outline is its own, but leaves a rim.
+    inner = np.minimum(case.core_share * np.exp(0.16 * lobes[1] + 0.10 * fringe[1]), 0.8)
+    core = _inside(bent - inner * radius, 1.5 * soft) * tumor
     # Edema follows the white matter and spares the cortex.
     reach = case.edema_mm * np.exp(0.25 * lobes[1] + 0.2 * fringe[1])
     tracts = np.clip(1.4 * (brain["white"] + brain["gliosis"]) + 0.2 * brain["gray"] - 0.2, 0, 1)

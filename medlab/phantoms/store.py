@@ -19,7 +19,7 @@ from medlab.volume import Volume
 
 NAMES = ("phantom:brain-tumor",)
 
-MOST_CASES = 1_000_000
+MOST_CASES = 100_000
 
 _REFERENCE = re.compile(r"(?P<name>phantom:[a-z-]+)\?(?P<query>[^#]*)#(?P<index>\d{1,9})")
 _TYPES = {"rank": int, "size": int, "sequence": str, "difficulty": float, "seed": int, "n": int}
