@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ import pandas as pd
 from medlab.volume import Volume
 
 SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What files and folders call the splits, in lower case."""
 NO_FINDING = "none"
 """Label of a multi-label case that shows none of the classes; several findings are joined by ``|``."""
 
@@ -233,12 +239,23 @@ def pseudonym(text: str) -> str:
     return hashlib.sha256((os.environ.get("MEDLAB_SALT", "") + text).encode()).hexdigest()[:12]
 
 
+def class_order(names: Iterable[str]) -> list[str]:
+    """Each name once, in the order that numbers the classes: whole numbers by size, other names as text."""
+    unique = sorted(set(names))
+    if all(re.fullmatch(r"[+-]?[0-9]+", name) for name in unique):
+        unique.sort(key=int)
+    return unique
+
+
 def read_csv(path: str | Path, *, classes: list[str] | None = None, open: Opener | None = None) -> Cases:  # noqa: A002
     """Cases from a CSV file; ``medlab.load.dataset(path)`` also makes their images readable.
 
     Args:
-        path: a CSV with the columns of :class:`Cases`; ``id`` defaults to the row's number.
-        classes: the class names in order; by default those of the file's header lines, else the labels sorted.
+        path: a CSV with the columns of :class:`Cases`; ``id`` defaults to the row's number. Where ``Cases.to_csv``
+            did not write it, spaces around names and cells are dropped, and splits may be called as in
+            ``SPLIT_NAMES``.
+        classes: the class names in order; by default those of the file's header lines, else the labels in
+            :func:`class_order`.
         open: what opens an image reference.
 
     Raises:
@@ -254,11 +271,19 @@ def read_csv(path: str | Path, *, classes: list[str] | None = None, open: Opener
                 break
             key, value = line[2:].rstrip("\n").split(": ", 1)
             header[key] = value
+    ours = "name" in header
+    form = {"skiprows": len(header), "encoding": "utf-8-sig", "skipinitialspace": not ours}
+    names = [name.strip() for name in pd.read_csv(source, nrows=0, **form).columns]
+    known = [name for name in ("id", "patient", "image", "label", "mask", "split") if name in names]
     table = pd.read_csv(
-        source, skiprows=len(header), dtype={"id": str, "patient": str, "label": str, "image": str, "mask": str},
-        keep_default_na=False, na_values={name: [""] for name in ("patient", "label", "mask", "split", "image")},
-        encoding="utf-8-sig",
+        source, header=0, names=names, dtype=dict.fromkeys(known, str), keep_default_na=False,
+        na_values={name: [""] for name in known if name != "id"}, **form,
     )  # fmt: skip
+    if not ours:
+        for name in known:
+            table[name] = table[name].str.strip()
+        if "split" in table:
+            table["split"] = table["split"].map(lambda name: SPLIT_NAMES.get(str(name).lower(), name))
     if "image" not in table:
         raise ValueError(f"Expected a column image in {source}. There are {list(table.columns)}.")
     if "id" not in table:
@@ -267,7 +292,7 @@ def read_csv(path: str | Path, *, classes: list[str] | None = None, open: Opener
     if classes is None and "classes" in header:
         classes = header["classes"].split("|")
     if classes is None and "label" in table:
-        classes = sorted(table["label"].dropna().unique())
+        classes = class_order(table["label"].dropna())
     return Cases(table, classes or [], header.get("name", source.stem), multi_label, open)
 
 

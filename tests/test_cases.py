@@ -85,6 +85,30 @@ def test_a_plain_csv_gets_ids_and_sorted_classes(tmp_path):
     assert cases.read_csv(tmp_path / "plain.csv", classes=["well", "sick"]).y().tolist() == [0, 1]
 
 
+def test_numbers_are_ordered_by_size(tmp_path):
+    assert cases.class_order(["10", "2", "-1", "2", "0"]) == ["-1", "0", "2", "10"]
+    assert cases.class_order(["10", "2", "b"]) == ["10", "2", "b"]
+    (tmp_path / "grades.csv").write_text("image,label\n" + "".join(f"{n}.png,{n}\n" for n in range(10, -1, -1)))
+    grades = cases.read_csv(tmp_path / "grades.csv")
+    assert grades.classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+    assert grades.y().tolist() == list(range(10, -1, -1))
+
+
+def test_spaces_and_split_names_of_other_programs(tmp_path):
+    names = "Train", "training", "val", "valid", "Validation", "testing", "TEST", ""
+    rows = "".join(f'{n}.png , "sick, old" , {name}, {n} \n' for n, name in enumerate(names))
+    (tmp_path / "plain.csv").write_text("image, label ,split , patient\n" + rows)
+    table = cases.read_csv(tmp_path / "plain.csv").table
+    assert table["image"].tolist() == [f"{n}.png" for n in range(8)]
+    assert table["label"].tolist() == ["sick, old"] * 8
+    assert table["patient"].tolist() == [str(n) for n in range(8)]
+    assert table["split"].tolist()[:7] == ["train"] * 2 + ["validation"] * 3 + ["test"] * 2
+    assert table["split"].isna().tolist() == [False] * 7 + [True]
+    (tmp_path / "plain.csv").write_text("image,label,split\na.png,sick,fold1\n")
+    with pytest.raises(ValueError, match="Received \\['fold1'\\]"):
+        cases.read_csv(tmp_path / "plain.csv")
+
+
 def test_preview_shows_no_path():
     assert list(Cases(table(mask=[None] * 3), ["sick", "well"]).preview(2)) == ["id", "patient", "label"]
 

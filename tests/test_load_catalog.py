@@ -88,6 +88,44 @@ def test_class_folders_that_are_not_in_order(tmp_path):
         load.dataset(tmp_path, rank=3, root="x")
 
 
+def test_numbered_class_folders_are_in_order_of_size(tmp_path):
+    class_folders(tmp_path, [str(number) for number in range(11)], count=1)
+    assert load.dataset(tmp_path).classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+
+
+def test_class_folders_beside_splits_are_named(tmp_path):
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path, ["bird"])
+    with pytest.raises(load.ReadError, match=r"split\(s\) train and, beside them, 1 more folder.* \(bird\)"):
+        load.dataset(tmp_path)
+    for path in (tmp_path / "bird").iterdir():
+        path.rename(path.with_suffix(".txt"))  # no images: notes may lie there
+    assert load.dataset(tmp_path).classes == ["cat", "dog"]
+
+
+def test_dicom_without_ending(tmp_path):
+    """As archives export it: one file a case in a class folder, or one folder of slices a case."""
+    slices = Volume(np.arange(4 * 5 * 3, dtype="int16").reshape(4, 5, 3), np.eye(4), modality="CT")
+    load.write(slices, tmp_path / "series")
+    written = sorted((tmp_path / "series").iterdir())
+    root = tmp_path / "set"
+    for label in ("sick", "well"):
+        (root / label / "CASE1").mkdir(parents=True)
+        (root / label / "IMG0001").write_bytes(written[0].read_bytes())
+        (root / label / "1.2.840.77").write_bytes(written[1].read_bytes())
+        (root / label / "DICOMDIR").write_bytes(written[1].read_bytes())
+        (root / label / "README").write_text("no image")
+        for number, path in enumerate(written):
+            (root / label / "CASE1" / f"IM{number}").write_bytes(path.read_bytes())
+    found = load.dataset(root)
+    assert found.counts()["all"].to_dict() == {"sick": 3, "well": 3}
+    names = [path.rsplit("/", 1)[-1] for path in found.table["image"]]
+    assert sorted(names) == ["1.2.840.77"] * 2 + ["CASE1"] * 2 + ["IMG0001"] * 2
+    shapes = {name: found.volume(one).shape for name, one in zip(names, found.ids, strict=True)}
+    assert len(shapes["CASE1"]) == 3
+    assert len(shapes["IMG0001"]) == 2
+
+
 def test_images_and_masks(tmp_path):
     affine = np.diag([2.0, 2, 3, 1])
     for number in range(3):
@@ -165,6 +203,21 @@ def test_csv_that_is_not_in_order(tmp_path):
     (tmp_path / "table.csv").write_text("")
     with pytest.raises(load.ReadError, match=r"table\.csv"):
         load.dataset(tmp_path / "table.csv")
+
+
+def test_csv_without_labels_and_with_spaces(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    spaced = load.dataset(csv(tmp_path, "image, label, split", "a.png, no, Train", "b.png, yes, val"))
+    assert spaced.y().tolist() == [0, 1]
+    assert spaced.table["split"].tolist() == ["train", "validation"]
+    for header, there in (("image,Label", r"\['image', 'Label'\]"), ("image , finding", r"\['image', 'finding'\]")):
+        path = csv(tmp_path, header, "a.png,no", "b.png,yes")
+        with pytest.raises(load.ReadError, match=rf"Expected a column named label.*The columns are {there}"):
+            load.dataset(path)
+        assert load.dataset(path, unlabeled="keep").table["label"].isna().all()
+    path = csv(tmp_path, "image,mask", "a.png,b.png")
+    assert load.dataset(path).has_masks  # masks are what such cases teach
 
 
 def test_csv_does_not_reach_out_of_its_folder(tmp_path):

@@ -48,11 +48,29 @@ def test_channels_and_labels_survive(tmp_path, ending):
     np.testing.assert_array_equal(labels.array, image("uint8") % 3)
 
 
-def test_unknown_geometry_stays_unknown(tmp_path):
-    load.write(Volume(image(), geometry.scaling((2, 3, 4)), info={"geometry": "assumed"}), tmp_path / "a.nii.gz")
-    back = load.read(tmp_path / "a.nii.gz")
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_unknown_geometry_stays_unknown(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    load.write(Volume(image(), geometry.scaling((2, 3, 4)), info={"geometry": "assumed"}), path)
+    back = load.read(path)
     assert not back.has_geometry
     np.testing.assert_array_equal(back.affine, np.diag([2, 3, 4, 1]))
+    np.testing.assert_array_equal(back.array, image())
+    load.write(back, tmp_path / f"b{ending}")
+    assert not load.read(tmp_path / f"b{ending}").has_geometry
+
+
+@pytest.mark.parametrize("path", [None, 5, "", b"a.nii"])
+def test_what_is_no_path(path):
+    with pytest.raises(load.ReadError, match=r"Expected the path of an image file.*Received "):
+        load.read(path)
+
+
+@pytest.mark.parametrize("name", ["q.nii", "q.png", "q.mha", "q"])
+def test_only_volumes_are_written(tmp_path, name):
+    with pytest.raises(ValueError, match=r"Expected a Volume to write\. Received ndarray"):
+        load.write(np.zeros((3, 3, 3)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nifti_slope_and_intercept_are_applied(tmp_path):

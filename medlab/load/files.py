@@ -69,8 +69,8 @@ def read(
         ``info["geometry"]`` is ``"assumed"``.
 
     Raises:
-        ReadError: there is nothing at ``path``, it is no image, damaged, too large for the memory, or its slices do
-            not make one volume; the message says which and what to do.
+        ReadError: ``path`` is no path, there is nothing at it, it is no image, damaged, too large for the memory, or
+            its slices do not make one volume; the message says which and what to do.
         ValueError: an unknown ``gaps``, ``kind`` or ``tilt``.
     """
     for name, value, known in (
@@ -80,6 +80,8 @@ def read(
     ):
         if value not in known:
             raise ValueError(f"Expected {name} {known[0]!r} or {known[1]!r}. Received {value!r}.")
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ReadError(f"Expected the path of an image file or of a folder of DICOM files. Received {path!r}.")
     source = Path(path).expanduser()
     try:
         if source.is_dir():
@@ -134,6 +136,22 @@ def file_format(path: Path) -> str:
     raise ReadError(f"{path} is of no format known here.{text} Readable formats: {READABLE}.")
 
 
+def is_bare_dicom(path: Path) -> bool:
+    """Whether a file without the ending of a format is DICOM, as archives export it (``IMG0001``, ``1.2.840.7``).
+
+    A DICOMDIR is an index without image and does not count, nor does a file that cannot be opened.
+    """
+    if not (path.suffix == "" or path.suffix[1:].isdecimal()) or path.name.upper() == "DICOMDIR":
+        return False
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def _read_file(path: Path, kind: str) -> Volume:
     found = file_format(path)
     if found == "dicom":
@@ -181,8 +199,13 @@ def write(volume: Volume, path: str | os.PathLike) -> None:
             to 8 or 16 bits. ``.dcm`` or no ending: a new folder with one DICOM file a slice, CT or MR alone.
 
     Raises:
-        ValueError: an ending that is not among these, or an array that the format cannot hold; nothing is written.
+        ValueError: no Volume, an ending that is not among these, or an array that the format cannot hold; nothing is
+            written.
     """
+    if not isinstance(volume, Volume):
+        raise ValueError(
+            f"Expected a Volume to write. Received {type(volume).__name__}. An array becomes one with Volume(array)."
+        )
     target = Path(path).expanduser()
     name = target.name.lower()
     if name.endswith((".nii", ".nii.gz")):

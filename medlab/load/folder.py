@@ -5,6 +5,7 @@ In: a folder or a CSV. Out: Cases whose ids are pseudonyms, so that no file name
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections import Counter
@@ -14,14 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from medlab import cases as case_table
-from medlab.cases import Cases, Opener, pseudonym
+from medlab.cases import SPLIT_NAMES, Cases, Opener, class_order, pseudonym
 from medlab.load.errors import ReadError
-from medlab.load.files import ENDINGS
+from medlab.load.files import ENDINGS, is_bare_dicom
 
-_SPLITS = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 _IMAGES = ("images", "image", "imagestr", "img", "imgs")
 _MASKS = ("masks", "mask", "labels", "label", "labelstr", "segmentations", "segmentation", "annotations")
 _LAYOUTS = (
@@ -42,14 +39,15 @@ def read_folder(
     Args:
         folder: subfolders are the classes, or the splits with the classes in them, or images and masks whose names
             agree up to the ending (nnU-Net's ``_0000`` is allowed). A subfolder of DICOM files is one case.
-        classes: the class names in order; by default the folders' names sorted. For masks: what 0, 1, ... mean.
+        classes: the class names in order; by default the folders' names sorted, numbers by size. For masks:
+            what 0, 1, ... mean.
         patient_pattern: regular expression searched in each file's name; its groups together (or the whole match)
             name the patient. Where it does not match, and without it, each image is a patient of its own.
         open: what opens the references.
 
     Raises:
-        ReadError: no layout that is known, one class only, a class folder that is not among ``classes``, no images, a
-            mask without image, or a pattern that matches nothing.
+        ReadError: no layout that is known, one class only, a class folder that is not among ``classes`` or lies beside
+            the splits, no images, a mask without image, or a pattern that matches nothing.
     """
     inside = _folders(folder)
     names = {name.lower(): name for name in inside}
@@ -59,13 +57,18 @@ def read_folder(
         rows = _pairs(folder / images, folder / masks)
         found: list[str] = list(classes or [])
     else:
-        splits = {name: _SPLITS[name.lower()] for name in inside if name.lower() in _SPLITS}
+        splits = {name: SPLIT_NAMES[name.lower()] for name in inside if name.lower() in SPLIT_NAMES}
         if splits:
+            astray = [name for name in inside if name not in splits and _images(folder / name)]
+            if astray:
+                raise ReadError(
+                    f"{folder} has the split(s) {_some(list(splits))} and, beside them, {len(astray)} more folder(s) "
+                    f"of images ({_some(astray)}). Move them into a split, or out of the folder."
+                )
             rows = [{**row, "split": ours} for name, ours in splits.items() for row in _by_class(folder / name)]
         else:
             rows = _by_class(folder)
-        found = sorted({row["label"] for row in rows})
-        found = _ordered(found, classes, folder)
+        found = _ordered(class_order(row["label"] for row in rows), classes, folder)
     table = pd.DataFrame(rows)
     relative = [Path(path).relative_to(folder).as_posix() for path in table["image"]]
     table.insert(0, "id", [pseudonym(name) for name in relative])
@@ -87,15 +90,15 @@ def read_csv(
     Args:
         path: the CSV. One that ``Cases.to_csv`` wrote keeps its ids, classes and name; in others ids and patients
             become pseudonyms.
-        classes: the class names in order; by default the labels sorted.
+        classes: the class names in order; by default the labels sorted, numbers by size.
         root: the folder that relative paths start from, by default the CSV's own. They must not lead out of it;
             absolute paths are taken as they are.
         unlabeled: ``"raise"`` or ``"keep"`` cases without a label.
         open: what opens the references.
 
     Raises:
-        ReadError: no such file, no column image, a missing file or label, a label outside the classes, one class only,
-            or a relative path that leaves the folder.
+        ReadError: no such file, no column image or label, a missing file or label, a label outside the classes, one
+            class only, or a relative path that leaves the folder.
     """
     if unlabeled not in ("raise", "keep"):
         raise ValueError(f"Expected unlabeled 'raise' or 'keep'. Received {unlabeled!r}.")
@@ -104,6 +107,11 @@ def read_csv(
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise ReadError(f"{path}: {error}") from error
     table = loaded.table.copy()
+    if table["label"].isna().all() and unlabeled == "raise" and "mask" not in table:
+        raise ReadError(
+            f"{path}: no case has a label. Expected a column named label with the class of each case. The columns are "
+            f"{_columns(path)}. Name it so, or load the cases with unlabeled='keep'."
+        )
     if table["label"].notna().any() or classes is not None:
         lost = table["id"][table["label"].isna()].tolist()
         if lost and unlabeled == "raise" and "mask" not in table:
@@ -134,6 +142,13 @@ def read_csv(
     return loaded.with_table(table)
 
 
+def _columns(path: Path) -> list[str]:
+    """The names of a CSV's columns as they are written."""
+    with path.open(encoding="utf-8-sig") as stream:
+        line = next(line for line in stream if not line.startswith("# "))
+    return [name.strip() for name in next(csv.reader([line]))]
+
+
 def _folders(folder: Path) -> list[str]:
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "__")))
 
@@ -158,8 +173,11 @@ def _images(folder: Path) -> list[Path]:
     found: list[Path] = []
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        known = sorted(name for name in files if name.lower().endswith(ENDINGS) and not name.startswith("."))
-        if Path(here) != folder and known and all(name.lower().endswith((".dcm", ".ima")) for name in known):
+        files = sorted(name for name in files if not name.startswith("."))
+        bare = {name for name in files if is_bare_dicom(Path(here, name))}
+        known = [name for name in files if name in bare or name.lower().endswith(ENDINGS)]
+        slices = [name for name in known if name in bare or name.lower().endswith((".dcm", ".ima"))]
+        if Path(here) != folder and known and slices == known:
             found.append(Path(here))
             folders.clear()
         else:
@@ -223,7 +241,7 @@ def _patients(relative: list[str], ids: list[str], pattern: str | None, folder: 
     ]
 
 
-def _resolve(csv: Path, start: Path, text: str | None, missing: list[str]) -> str | None:
+def _resolve(table: Path, start: Path, text: str | None, missing: list[str]) -> str | None:
     """An absolute path, or a reference as it is; names of files that do not exist are added to ``missing``."""
     if text is None or pd.isna(text):
         return None
@@ -236,7 +254,7 @@ def _resolve(csv: Path, start: Path, text: str | None, missing: list[str]) -> st
         path = Path(os.path.normpath(start.absolute() / path))
         if not path.is_relative_to(os.path.normpath(start.absolute())):
             raise ReadError(
-                f"{csv} names a file outside its folder ({text}). Write its absolute path, or pass root=... as the "
+                f"{table} names a file outside its folder ({text}). Write its absolute path, or pass root=... as the "
                 "folder that relative paths start from."
             )
     if not path.exists():

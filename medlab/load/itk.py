@@ -12,6 +12,9 @@ import SimpleITK
 from medlab.load.errors import ReadError, check_size
 from medlab.volume import Volume, from_sitk
 
+GEOMETRY_KEY = "medlab_geometry"
+"""Header entry of a written Volume whose geometry is only assumed: neither format can say so of its affine."""
+
 _BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 8, "ULONG": 8,
           "LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
 
@@ -44,7 +47,8 @@ def read(path: Path, *, kind: str = "image") -> Volume:
     except RuntimeError as error:
         raise ReadError(f"{path} is damaged ({_reason(error)}). Copy it again.") from error
     placed = {"transformmatrix", "rotation", "orientation"} & set(header)
-    return from_sitk(image, kind=kind, info={} if placed else {"geometry": "assumed"})
+    known = placed and header.get(GEOMETRY_KEY) != "assumed"
+    return from_sitk(image, kind=kind, info={} if known else {"geometry": "assumed"})
 
 
 def write(volume: Volume, path: Path) -> None:
@@ -53,8 +57,11 @@ def write(volume: Volume, path: Path) -> None:
     Raises:
         ValueError: SimpleITK cannot write it, such as an array of a type that the format lacks.
     """
+    image = volume.to_sitk()
+    if not volume.has_geometry:
+        image.SetMetaData(GEOMETRY_KEY, "assumed")
     try:
-        SimpleITK.WriteImage(volume.to_sitk(), str(path), useCompression=True)
+        SimpleITK.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise ValueError(f"The Volume cannot be written as {path.suffix} ({_reason(error)}). Try .nii.gz.") from error
 

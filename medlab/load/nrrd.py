@@ -16,7 +16,7 @@ import numpy as np
 
 from medlab import geometry
 from medlab.load.errors import ReadError, check_size
-from medlab.load.itk import beside
+from medlab.load.itk import GEOMETRY_KEY, beside
 from medlab.volume import Volume
 
 # Section 5, basic field "type": every spelling, as a NumPy type.
@@ -65,7 +65,11 @@ def _header(path: Path) -> tuple[dict[str, str], int | None]:
             if not text:
                 break
             name, found, value = text.partition(":")
-            if text.startswith("#") or not found or value.startswith("="):
+            if text.startswith("#") or not found:
+                continue
+            if value.startswith("="):  # a key and its value; of these only our own mark matters
+                if name == GEOMETRY_KEY:
+                    fields[name] = value[1:]
                 continue
             fields[name.strip().lower().replace(" ", "")] = value.strip()
             if fields.get("datafile", "").upper().startswith("LIST"):
@@ -183,6 +187,8 @@ def _volume(array: np.ndarray, fields: dict[str, str], kind: str) -> Volume:
         for number, axis in enumerate(spatial):
             if axis < len(steps) and np.isfinite(steps[axis]) and steps[axis] > 0:
                 affine[number, number] = steps[axis]
+    if fields.get(GEOMETRY_KEY) == "assumed":
+        info["geometry"] = "assumed"
     if rank == 2:  # stored (column, row)
         array = array.swapaxes(0, 1)
         affine = geometry.scaling((affine[1, 1], affine[0, 0], 1))
