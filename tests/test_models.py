@@ -144,3 +144,19 @@ def test_a_new_residual_unit_changes_nothing():
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("side", [128, 28])
+def test_the_last_map_lies_over_what_it_looks_at(side):
+    model = models.small_cnn((side, side, 1), 2, norm=None)
+    for layer in model.layers:
+        if layer.name.endswith("_conv"):
+            layer.set_weights([np.ones_like(layer.kernel), np.zeros_like(layer.bias)])
+    maps = keras.Model(model.input, model.get_layer("stage4").output)
+    cells = maps.output.shape[1]
+    cell = cells // 2
+    # The inputs that reach one cell, found one row and one column of pixels at a time.
+    impulses = np.eye(side, dtype=np.float32)[:, :, None, None] * np.ones((1, 1, side, 1), np.float32)
+    reached = np.flatnonzero(keras.ops.convert_to_numpy(maps(impulses))[:, cell, cell].any(axis=-1))
+    center = (cell + 0.5) * side / cells - 0.5
+    assert abs((reached[0] + reached[-1]) / 2 - center) <= 0.5

@@ -2,12 +2,14 @@
 
 import sys
 import warnings
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from medlab import view
 from medlab.cases import Cases
@@ -34,6 +36,15 @@ def inside(figure) -> bool:
     canvas.draw()
     box, (width, height) = figure.get_tightbbox(canvas.get_renderer()), figure.get_size_inches()
     return box.x0 > -0.02 and box.y0 > -0.02 and box.x1 < width + 0.02 and box.y1 < height + 0.02
+
+
+def overlaps(figure) -> list[tuple[str, str]]:
+    """Pairs of visible texts that stand on one another."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    seen = figure.findobj(lambda one: isinstance(one, Text) and one.get_visible() and one.get_text().strip())
+    boxes = [(text.get_text(), Text.get_window_extent(text, canvas.get_renderer())) for text in seen]
+    return [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)]
 
 
 def evaluation(classes=("healthy", "tumor")):
@@ -71,6 +82,37 @@ def test_orthogonal_aspect_is_that_of_the_patient():
     scale = sizes[0][1] / 20
     expected = [(30, 20), (30, 20), (30, 30)]
     assert np.ravel(sizes) == pytest.approx(np.ravel(expected) * scale, rel=0.02)
+
+
+@pytest.mark.parametrize("heat", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((40, 40, 200), (0.5, 0.5, 3)), ((4, 256, 256), (1, 1, 1)), ((64, 28, 4), (6.4, 4, 0.5)), ((1, 256, 4), (1, 1, 1)),
+     ((200, 40, 40), (3, 0.5, 0.5)), ((64, 64, 40), (3, 3, 5))],
+)  # fmt: skip
+def test_no_texts_overlap_in_thin_and_narrow_volumes(shape, spacing, heat):
+    volume = brain(shape, spacing)
+    hot = np.random.default_rng(0).random(shape) if heat else None
+    planes = [{"axis": plane} for plane in ("axial", "coronal", "sagittal")]
+    for figure in [view.orthogonal(volume, heat=hot, title="A title")] + [
+        view.overlay(volume, heat=hot, title="A title", **plane) for plane in planes
+    ]:
+        assert inside(figure)
+        assert not overlaps(figure)
+        letters = [
+            item.get_text() for panel in figure.axes for item in panel.texts if item.get_text() in tuple("RLAPSI")
+        ]
+        assert len(letters) == 4 * sum(bool(panel.images) for panel in figure.axes)
+
+
+def test_tiny_pictures_get_a_scale_of_their_own_and_that_is_said():
+    figure = view.orthogonal(brain((40, 40, 200), (0.5, 0.5, 3)))
+    assert "the pictures are not at one scale" in " ".join(words(figure).split())
+    # The aspect stays that of the patient: axial 20 x 20 mm, coronal 600 x 20 mm.
+    axial, coronal = figure.axes[0].bbox, figure.axes[1].bbox
+    assert axial.height / axial.width == pytest.approx(1)
+    assert coronal.height / coronal.width == pytest.approx(30)
+    assert "not at one scale" not in " ".join(words(view.orthogonal(brain())).split())
 
 
 def test_unknown_sides_are_said():

@@ -38,14 +38,34 @@ class Builder:
         """A seed for the layer ``name``, the same in every process."""
         return zlib.crc32(f"{self.seed}/{name}".encode())
 
-    def conv(self, x, width: int, kernel: int, *, stride: int = 1, name: str):
-        """A convolution that keeps the size at stride 1, He-normal start (He et al. 2015), bias if no norm follows."""
+    def conv(self, x, width: int, kernel: int, *, stride: int = 1, both_sides: bool = False, name: str):
+        """A convolution that keeps the size at stride 1, He-normal start (He et al. 2015), bias if no norm follows.
+
+        Args:
+            x: tensor.
+            width: channels that come out.
+            kernel: its side, odd.
+            stride: 1, or 2 to halve the size.
+            both_sides: pad both ends alike. Keras' "same" pads an even size at its end alone when it is halved, so
+                that each cell looks half a pixel too far on; padding both ends looks half a pixel too far back.
+            name: of the layer.
+        """
         kind = layers.Conv2D if self.rank == 2 else layers.Conv3D
         start = keras.initializers.HeNormal(seed=self.layer_seed(name))
-        bias = self.norm is None
-        return kind(width, kernel, strides=stride, padding="same", use_bias=bias, kernel_initializer=start, name=name)(
-            x
+        if both_sides:
+            pad = layers.ZeroPadding2D if self.rank == 2 else layers.ZeroPadding3D
+            x = pad(kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid" if both_sides else "same"
+        layer = kind(
+            width,
+            kernel,
+            strides=stride,
+            padding=padding,
+            use_bias=self.norm is None,
+            kernel_initializer=start,
+            name=name,
         )
+        return layer(x)
 
     def normalize(self, x, *, name: str, gamma: str = "ones"):
         """Batch or group normalization over channels.
@@ -60,9 +80,9 @@ class Builder:
             return layers.GroupNormalization(groups, epsilon=1e-5, gamma_initializer=gamma, name=name)(x)
         return x
 
-    def conv_norm_relu(self, x, width: int, kernel: int, *, stride: int = 1, name: str):
+    def conv_norm_relu(self, x, width: int, kernel: int, *, stride: int = 1, both_sides: bool = False, name: str):
         """Convolution, normalization, ReLU; the ReLU has the name."""
-        x = self.conv(x, width, kernel, stride=stride, name=f"{name}_conv")
+        x = self.conv(x, width, kernel, stride=stride, both_sides=both_sides, name=f"{name}_conv")
         x = self.normalize(x, name=f"{name}_norm")
         return layers.Activation("relu", name=name)(x)
 

@@ -89,7 +89,10 @@ def small_cnn(
     x = image
     for stage, stride in enumerate(strides, start=1):
         first = "stem" if stage == 1 else f"stage{stage}_first"
-        x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, name=first)
+        # Halvings shift what a cell looks at, each by half of its own pixel. All but the last (stage 3) shift back and
+        # the last one on, so that half an image pixel is left: a heat map of the last stage lies where it belongs.
+        both_sides = stride == 2 and stage < 3
+        x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, both_sides=both_sides, name=first)
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, name=f"stage{stage}")
     head = build.head if _is_small(input_shape) else build.head_with_peaks
     return keras.Model(image, head(x, outputs, dropout=dropout), name=network_name("small_cnn", multi_label))

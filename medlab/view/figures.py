@@ -29,6 +29,11 @@ STYLES = ("-", "--", "-.", ":")
 _HALO = [matplotlib.patheffects.withStroke(linewidth=2, foreground="black")]
 _LETTERS = {"left": (0.02, 0.5, "left", "center"), "right": (0.98, 0.5, "right", "center"),
             "top": (0.5, 0.98, "center", "top"), "bottom": (0.5, 0.02, "center", "bottom")}  # fmt: skip
+# Beside a picture that is too small for them: ends of the picture's sides, and points away from it.
+_LETTERS_OUTSIDE = {"left": (0, 0.5, -4, 0, "right", "center"), "right": (1, 0.5, 4, 0, "left", "center"),
+                    "top": (0.5, 1, 0, 3, "center", "bottom"), "bottom": (0.5, 0, 0, -3, "center", "top")}  # fmt: skip
+# Inches: the narrowest cell a title has room in, the longer side of the smallest picture, a letter with its margin.
+_CELL, _SMALLEST, _LETTER = 1.8, 1.2, 0.22
 _UNITS = {"CT": "HU"}
 
 
@@ -110,7 +115,8 @@ def picture_row(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with panels side by side at one scale, their tops at one height.
 
-    Placed in inches and not by a layout engine, which aligns pictures of unlike heights badly.
+    Placed in inches and not by a layout engine, which aligns pictures of unlike heights badly. Each picture stands in
+    the middle of a cell that has room for its title and its letters; one that would be tiny gets a scale of its own.
 
     Args:
         widths: of the pictures, mm.
@@ -123,16 +129,43 @@ def picture_row(
         The figure and its panels.
     """
     gap, side, top, bottom = 0.12, 0.08, 0.1 + 0.17 * lines + 0.3 * title, 0.6
-    scale = min((10.5 if len(widths) > 1 else 6.0) / sum(widths), 4.6 / max(heights))
-    across, high = (len(widths) - 1) * gap + sum(widths) * scale, max(heights) * scale
+    room = 10.5 if len(widths) > 1 else 6.0
+    scale = min(room / sum(widths), 4.6 / max(heights))
+    cells = _cells(widths, heights, scale)
+    while sum(cell for *_, cell, _ in cells) > room + 1e-6:
+        scale *= 0.99
+        cells = _cells(widths, heights, scale)
+    across = (len(widths) - 1) * gap + sum(cell for *_, cell, _ in cells)
+    high = max(1.8 if beside else 0.0, *(tall + 2 * down for _, tall, _, down in cells))
     width, height = max(across + 2 * side + beside, 5.2), high + top + bottom
     figure = _Figure(figsize=(width, height), facecolor="white")
     left, panels = max(side, (width - beside - across) / 2), []
-    for wide, tall in zip(widths, heights, strict=True):
-        box = (left / width, 1 - (top + tall * scale) / height, wide * scale / width, tall * scale / height)
-        panels.append(figure.add_axes(box))
-        left += wide * scale + gap
+    for wide, tall, cell, down in cells:
+        x, y = left + (cell - wide) / 2, height - top - down - tall
+        panels.append(figure.add_axes((x / width, y / height, wide / width, tall / height)))
+        left += cell + gap
     return figure, panels
+
+
+def _cells(widths: list[float], heights: list[float], scale: float) -> list[tuple[float, float, float, float]]:
+    """Inches of each picture: its width and height, its cell's width, and how far below the title it begins."""
+    cells = []
+    for width, height in zip(widths, heights, strict=True):
+        own = max(scale, _SMALLEST / max(width, height))
+        wide, tall = width * own, height * own
+        beside, above = _outside(wide, tall)
+        cells.append((wide, tall, max(wide + 2 * _LETTER * beside, _CELL), _LETTER * above))
+    return cells
+
+
+def _outside(wide: float, tall: float) -> tuple[bool, bool]:
+    """Whether a picture of that many inches has its left and right, and its upper and lower letter outside."""
+    return wide < 0.5 or tall < 0.2, tall < 0.5 or wide < 0.2
+
+
+def _inches(panel: Axes) -> tuple[float, float]:
+    box, (width, height) = panel.get_position(), panel.figure.get_size_inches()
+    return box.width * width, box.height * height
 
 
 def enlargement(volume: Volume, axis: str | int) -> int:
@@ -151,23 +184,38 @@ def draw_picture(
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
     panel.set_anchor("N")
-    panel.set_title(title, fontsize=size)
-    letters = slices.sides(volume, axis) if marks else None
+    if not marks:
+        panel.set_title(title, fontsize=size)
+        return
+    wide, tall = _inches(panel)
+    beside, above = _outside(wide, tall)
+    panel.set_title(title, fontsize=size, pad=6 + 72 * _LETTER * above)
+    if beside or above:  # a bright picture that is hardly wider than a line is lost on white
+        panel.spines[:].set(visible=True, color="gray", linewidth=0.5)
+    letters = slices.sides(volume, axis)
     if letters is None:
         return
     for side, letter in letters.items():
-        x, y, across, along = _LETTERS[side]
-        panel.text(x, y, letter, transform=panel.transAxes, ha=across, va=along, color="white", fontsize=10,
-                   fontweight="bold", fontfamily="DejaVu Sans Mono", path_effects=_HALO)  # fmt: skip
-    if height < 0.3 * width:
-        return
+        _letter(panel, side, letter, outside=beside if side in ("left", "right") else above)
     length = max((nice for nice in (0.5, 1, 2, 5, 10, 20, 50, 100, 200) if nice <= 0.3 * width), default=None)
-    if length is not None:
+    if length is not None and wide >= 1 and tall >= 0.6:
         x, y = 0.97 * width, 0.94 * height
         panel.plot([x - length, x], [y, y], color="white", linewidth=2.5, solid_capstyle="butt", path_effects=[
             matplotlib.patheffects.withStroke(linewidth=4.5, foreground="black")])  # fmt: skip
-        panel.text(x - length / 2, y - 0.015 * height, f"{length:g} mm", ha="center", va="bottom", color="white",
+        middle = min(x - length / 2, width * (1 - 0.25 / wide))  # the text stays within the picture
+        panel.text(middle, y - 0.015 * height, f"{length:g} mm", ha="center", va="bottom", color="white",
                    fontsize=8, path_effects=_HALO)  # fmt: skip
+
+
+def _letter(panel: Axes, side: str, letter: str, *, outside: bool) -> None:
+    font = {"fontsize": 10, "fontweight": "bold", "fontfamily": "DejaVu Sans Mono"}
+    if outside:
+        x, y, right, up, across, along = _LETTERS_OUTSIDE[side]
+        panel.annotate(letter, (x, y), (right, up), xycoords="axes fraction", textcoords="offset points", ha=across,
+                       va=along, color="black", **font)  # fmt: skip
+        return
+    x, y, across, along = _LETTERS[side]
+    panel.text(x, y, letter, transform=panel.transAxes, ha=across, va=along, color="white", path_effects=_HALO, **font)
 
 
 def shown_labels(volume: Volume, mask: Any) -> np.ndarray:
@@ -183,9 +231,10 @@ def finish(figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any
     width, height = figure.get_size_inches()
     if look["heat"] is not None:
         boxes = [panel.get_position() for panel in axes]
-        top, right = max(box.y1 for box in boxes), max(box.x1 for box in boxes)
-        low = min(box.y0 for box in boxes)
-        bar = figure.add_axes((right + 0.15 / width, low, 0.15 / width, min(top - low, 2.6 / height)))
+        top, low = max(box.y1 for box in boxes), min(box.y0 for box in boxes)
+        right = max(panel.get_tightbbox().x1 for panel in axes) / figure.bbox.width
+        tall = min(max(top - low, 1.7 / height), 2.6 / height)
+        bar = figure.add_axes((right + 0.15 / width, min(low, top - tall), 0.15 / width, tall))
         _label_bar(figure.colorbar(_heat_scale(), cax=bar))
     lines = []
     if volume.kind == "image":
@@ -199,6 +248,9 @@ def finish(figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any
             lines.append("the patient's right (R) is on the left")
     else:
         lines.append("sides unknown, no millimeters: the image does not say where it lies")
+    scales = [_inches(panel)[0] / np.ptp(panel.get_xlim()) for panel in axes]
+    if max(scales) > 1.01 * min(scales):
+        lines.append("the pictures are not at one scale")
     at_most = int(width * 14)
     text = "\n".join(textwrap.fill(line, at_most) for line in ("; ".join(lines), note) if line)
     figure.text(0.5, 0.06 / height, text, fontsize=9, ha="center", va="bottom")
