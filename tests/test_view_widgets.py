@@ -15,9 +15,9 @@ from medlab.volume import Volume
 
 
 @pytest.fixture
-def shell(monkeypatch):
+def shell(monkeypatch, tmp_path):
     """An IPython shell whose displays are kept in ``outputs``; with a ``kernel`` it passes for Jupyter."""
-    monkeypatch.setenv("IPYTHONDIR", "")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     one = InteractiveShell.instance()
     publisher = CapturingDisplayPublisher()
     monkeypatch.setattr(one, "display_pub", publisher)
