@@ -45,7 +45,8 @@ table{border-collapse:collapse;margin:8px 0;font-size:14px}th,td{text-align:left
 border-bottom:1px solid #e6e9ed;vertical-align:top}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}td.number{white-space:nowrap}
 .wide{overflow-x:auto}
-td{overflow-wrap:anywhere}figure{margin:16px 0;break-inside:avoid}img{max-width:100%;height:auto}
+td{overflow-wrap:anywhere}td:first-child{overflow-wrap:normal}.wide table{font-size:13px}
+figure{margin:16px 0;break-inside:avoid}img{max-width:100%;height:auto}
 figcaption{font-size:13.5px;color:#57606a}li{margin:2px 0}
 @media(max-width:720px){.cards{grid-template-columns:1fr}}
 @media print{body{font-size:11pt;max-width:none;padding:0}.card,table,figure{break-inside:avoid}
@@ -165,7 +166,7 @@ def _metrics(found: Mapping[str, Any]) -> str:
     rows = []
     for name, entry in metrics.items():
         entry = entry if isinstance(entry, Mapping) else {"value": entry}
-        rows.append([name_of(name), _number(entry.get("value")), _range(entry), entry.get("n", "")])
+        rows.append([name_of(name), _number(entry.get("value")), _range(entry), entry.get("n", found.get("n", ""))])
     return "<h2>Accuracy</h2>" + table_of(["Metric", "Value", head, "Cases"], rows, numbers=(1, 2, 3))
 
 
@@ -190,11 +191,13 @@ def _explanation_table(rows: Any) -> str:
     if not scores:
         return ""
     columns = list(dict.fromkeys(name for entry in scores.values() for name in entry))
-    lines = [[_FLOOR_NAMES.get(method, method), *(_interval(entry[name]) if name in entry else "" for name in columns)]
-             for method, entry in scores.items()]  # fmt: skip
-    return "<h2>Interpretability</h2>" + table_of(
-        ["Method", *map(name_of, columns)], lines, numbers=range(1, len(columns) + 1)
-    )
+    # Scores by row: there are more of them than methods, and a page is not wide.
+    lines = [
+        [name_of(name), *(_interval(entry[name]) if name in entry else "" for entry in scores.values())]
+        for name in columns
+    ]
+    heads = ["Score", *(_FLOOR_NAMES.get(method, method) for method in scores)]
+    return "<h2>Interpretability</h2>" + table_of(heads, lines, numbers=range(1, len(heads)))
 
 
 def _figures(figures: Mapping[Path, str]) -> str:
