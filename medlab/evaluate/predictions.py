@@ -5,6 +5,7 @@ In: a model and images. Out: float64 probabilities. It only uses what Keras offe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,10 @@ def steps(n: int, size: int, progress: bool, what: str) -> range:
     starts = range(0, n, size)
     if not progress:
         return starts
-    from tqdm.auto import tqdm
+    if os.environ.get("MEDLAB_HEADLESS"):  # a widget would leave an empty place in the executed notebook
+        from tqdm import tqdm
+    else:
+        from tqdm.auto import tqdm
 
     return tqdm(starts, desc=what, unit="batch", leave=False)
 

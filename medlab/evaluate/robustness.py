@@ -7,6 +7,7 @@ five severities, as a table, a curve and one number. The images themselves are n
 from __future__ import annotations
 
 import html
+import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -270,6 +271,9 @@ def _calls(task: inputs.Task, threshold: float) -> NDArray:
 def _with_progress(work: list[tuple[str, int]], progress: bool) -> Iterable[tuple[str, int]]:
     if not progress:
         return work
-    from tqdm.auto import tqdm
+    if os.environ.get("MEDLAB_HEADLESS"):  # a widget would leave an empty place in the executed notebook
+        from tqdm import tqdm
+    else:
+        from tqdm.auto import tqdm
 
     return tqdm(work, desc="stability", unit="artifact", leave=False)

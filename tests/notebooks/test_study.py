@@ -62,7 +62,7 @@ def test_the_default_model_is_good_and_not_perfect(study):
 
 def test_stability_and_explanations_stand_beside_accuracy(study):
     run, _ = study
-    assert results(run, "04_evaluate")["stability"]["table"]
+    assert results(run, "04_evaluate")["stability"]["artifacts"]
     pointing = results(run, "05_explain")["pointing_game"]
     assert 0 <= pointing["low"] <= pointing["value"] <= pointing["high"] <= 1
     page = (run / "report.html").read_text()
