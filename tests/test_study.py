@@ -152,3 +152,54 @@ def test_facts_are_plain(images, tmp_path):
     study.prepare(tmp_path / "run", str(images), size=8, seed=5)
     facts = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
     assert (facts["seed"], facts["cases"], facts["classes"]) == (5, 40, ["sick", "well"])
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A folder of volumes of different shapes, each with a ball of its own, and no label."""
+    import nibabel
+
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        shape = (17 + number % 3, 15, 12)
+        mask = np.sum((np.indices(shape).T - [8, 7, 6]).T ** 2, 0) < 12
+        image = rng.normal(size=shape) + 4 * mask
+        for name, array in (("images", image.astype(np.float32)), ("masks", (2 * mask).astype(np.uint8))):
+            (tmp_path / "drawn" / name).mkdir(parents=True, exist_ok=True)
+            affine = np.diag([1.0, 1.0, 2.0, 1.0])
+            nibabel.Nifti1Image(array, affine).to_filename(tmp_path / "drawn" / name / f"{number}.nii.gz")
+    return tmp_path / "drawn"
+
+
+def test_images_with_masks_and_no_label_are_segmented_on_one_grid(drawn, tmp_path):
+    made = study.prepare(tmp_path / "run", str(drawn))
+    assert made.task == "segmentation"
+    assert made.regions == ["background", "label 1", "label 2"]
+    assert made.facts["shape"] == [24, 16, 16]
+    assert made.facts["spacing"] == [1.0, 1.0, 2.0]
+    again = study.open(tmp_path / "run", str(drawn))
+    assert (again.task, again.regions, again.patch) == ("segmentation", made.regions, None)
+    for split, n in (("train", 9), ("validation", 1), ("test", 2)):
+        x, y = again.arrays(split)
+        assert x.shape == (n, 24, 16, 16, 1)
+        assert y.shape == (n, 24, 16, 16)
+        assert set(np.unique(y)) == {0, 2}
+        inside = np.median(x[y == 2])
+        assert inside > np.median(x[y == 0])
+
+
+def test_a_task_that_the_cases_do_not_allow_is_refused(images, drawn, tmp_path):
+    with pytest.raises(ValueError, match="has no masks to learn a segmentation from"):
+        study.prepare(tmp_path / "run", str(images), task="segmentation")
+    with pytest.raises(ValueError, match="Expected task 'auto' or one of"):
+        study.prepare(tmp_path / "run", str(images), task="detection")
+    study.prepare(tmp_path / "run2", str(drawn))
+    with pytest.raises(ValueError, match="prepared with task='segmentation', now task='classification'"):
+        study.open(tmp_path / "run2", str(drawn), task="classification")
+
+
+def test_phantoms_name_what_is_segmented(tmp_path):
+    made = study.prepare(tmp_path / "run", "phantom:brain-tumor", size=32, task="segmentation", options={"n": 12})
+    assert made.regions == ["background", "edema", "core", "rim"]
+    assert made.outputs == 4
+    assert made.arrays("train")[1].max() == 3

@@ -157,6 +157,7 @@ def _phantom(name: str, size: int | None, seed: int, options: dict[str, Any]) ->
     modality, task, scenario = _PHANTOM_FACTS.get(name, (None, None, "other"))
     info = {"modality": modality, "task": task, "scenario": scenario, "licence": "Apache-2.0", **options, "seed": seed}
     classes = table.attrs.get("classes") or sorted(table["label"].dropna().unique())
+    info |= {name: table.attrs[name] for name in ("regions",) if name in table.attrs}
     table.attrs = {}
     return Cases(table, list(classes), _PHANTOM + name, False, open_reference, info)
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
-from medlab.phantoms import brain, cache, plan
+from medlab.phantoms import brain, cache, mixture, plan
 from medlab.volume import Volume
 
 NAMES = ("phantom:brain-tumor",)
@@ -50,7 +50,8 @@ def cases(
 
     Returns:
         One row a case: id, patient, image and mask (references), label, and the parameters of
-        :class:`medlab.phantoms.plan.Parameters`. ``attrs`` has ``classes``, ``modality`` and ``anatomy``.
+        :class:`medlab.phantoms.plan.Parameters`. ``attrs`` has ``classes``, ``modality``,
+        ``anatomy`` and ``regions``, the names of the mask's values 0, 1, ...
 
     Raises:
         ValueError: an unknown name, or an argument out of its range.
@@ -66,7 +67,8 @@ def cases(
         row = {"id": identity, "patient": identity, "image": reference, "mask": reference}
         rows.append(row | asdict(plan.parameters(index, difficulty=difficulty, seed=seed)))
     table = pd.DataFrame(rows)
-    table.attrs = {"classes": list(plan.CLASSES), "modality": "MR", "anatomy": "brain"}
+    regions = sorted(mixture.LABELS, key=mixture.LABELS.get)
+    table.attrs = {"classes": list(plan.CLASSES), "modality": "MR", "anatomy": "brain", "regions": regions}
     return table
 
 

@@ -6,7 +6,8 @@ size, each with its reason. It trains nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Plan:
         batch_size: cases a step.
         augment: whether the training images are changed at random.
         reasons: one line for each of the above, by its name.
+        settings: further arguments of the model's function.
+        fit: further arguments of :func:`medlab.train.fit`.
     """
 
     model: str
@@ -26,6 +29,8 @@ class Plan:
     batch_size: int
     augment: bool
     reasons: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
 
 
 def plan(cases: int, input_shape: tuple[int, ...], classes: int) -> Plan:

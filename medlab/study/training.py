@@ -1,0 +1,147 @@
+"""Training: the network of a study made, trained and loaded again.
+
+In: a study. Out: its plan, a new network, a finished training, the trained model.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from medlab.study.state import Study
+
+if TYPE_CHECKING:
+    import keras
+
+    from medlab.train import Fit
+
+
+def network(study: Study, name: str = "auto", *, seed: int = 0, **settings: Any) -> keras.Model:
+    """A new network for the study's images.
+
+    Args:
+        study: the study.
+        name: a function of ``medlab.models``, or ``"auto"``: the one that :func:`plan` proposes.
+        seed: start of the random weights.
+        **settings: what else that function takes, such as ``depth`` of ``resnet``.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    from medlab import models
+
+    chosen = plan(study).model if name == "auto" else name
+    if chosen not in models.__all__:
+        raise ValueError(f"Expected a network of {', '.join(models.__all__)}, or 'auto'. Received {name!r}.")
+    if name == "auto":
+        settings = dict(plan(study).settings) | settings
+    if study.cases.multi_label and study.task == "classification":
+        settings = {"multi_label": True} | settings
+    return getattr(models, chosen)(_image_shape(study), study.outputs, seed=seed, **settings)
+
+
+def plan(study: Study) -> Any:
+    """How to train on the study's cases.
+
+    Returns:
+        What :func:`medlab.train.plan` says of the number and shape of the images, or for segmentation
+        :func:`medlab.train.plan_segmentation`; both have ``model``, ``settings`` (of the network), ``epochs``,
+        ``batch_size``, ``augment``, ``fit`` (further arguments of :func:`medlab.train.fit`) and ``reasons``.
+    """
+    from medlab import train
+
+    cases = len(study.cases.subset("train"))
+    if study.task == "segmentation":
+        facts = study.facts
+        return train.plan_segmentation([facts["shape"]], [facts["spacing"]], study.outputs, cases=cases)
+    return train.plan(cases, _image_shape(study), study.outputs)
+
+
+def fit(
+    study: Study,
+    *,
+    model: str = "auto",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    augment: bool | None = None,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    **further: Any,
+) -> Fit:
+    """Trains a network on the study's cases and keeps it in the run folder.
+
+    Args:
+        study: the study.
+        model: as :func:`network` takes it.
+        epochs: None takes the plan's, as for the next two.
+        batch_size: cases a step.
+        augment: whether the training images are changed at random, as suits their modality.
+        seed: of weights, order and augmentation.
+        settings: further arguments of the network's function.
+        **further: what else :func:`medlab.train.fit` takes; it goes before what the plan says.
+
+    Raises:
+        ValueError: as the stations it calls.
+    """
+    from medlab import train
+
+    proposed = plan(study)
+    study.run.record("train", {"study": study.fingerprint()})
+    policy = study.policy(seed=seed) if (proposed.augment if augment is None else augment) else None
+    size = proposed.batch_size if batch_size is None else batch_size
+    wanted = dict(proposed.fit) | further if model == "auto" else further
+    if study.patch is None:
+        data, held_out = study.arrays("train"), study.arrays("validation")
+        wanted = {"augment": policy} | wanted
+    else:
+        data, held_out = _patches(study, policy, size, seed)
+    return train.fit(
+        network(study, model, seed=seed, **(settings or {})),
+        data,
+        held_out,
+        epochs=proposed.epochs if epochs is None else epochs,
+        batch_size=size,
+        seed=seed,
+        run=study.run,
+        **wanted,
+    )
+
+
+def _image_shape(study: Study) -> tuple[int, ...]:
+    """The shape (i, j[, k], c) of one image, or of one patch."""
+    if study.patch is None:
+        return study.arrays("train")[0].shape[1:]
+    first = study.cases.volume(study.cases.ids[0])
+    return (*study.patch, first.channels)
+
+
+def _patches(study: Study, policy: Any, batch_size: int, seed: int) -> tuple[Any, Any]:
+    """Training patches, drawn anew every epoch, and validation patches, always the same."""
+    from medlab import batches
+
+    shared = {"patch": study.patch, "recipe": study.recipe, "batch_size": batch_size, "seed": seed}
+    few = max(1, round(100 / len(study.cases.subset("train"))))
+    return (
+        batches.Patches(study.cases, "train", augment=policy, per_case=few, **shared),
+        batches.Patches(study.cases, "validation", fixed=True, foreground=0.5, per_case=2, **shared),
+    )
+
+
+def model(study: Study, **settings: Any) -> keras.Model:
+    """The trained model of a study's run folder; where there is none yet, one is trained now and said so.
+
+    Args:
+        study: the study.
+        **settings: what :func:`fit` takes, for a training that has to be done now.
+    """
+    from medlab.backend import keras
+
+    if not study.run.model_path.is_file():
+        sys.stderr.write(f"{study.run.path.name} has no trained model yet: training one now.\n")
+        fit(study, **settings)
+    elif study.run.facts().get("train", {}).get("study") not in (None, study.fingerprint()):
+        raise ValueError(
+            f"The model in {study.run.path.name} was trained on other cases, splits or another recipe than the folder "
+            "has now: its test cases may be cases it has learned. Run 03_train again, or give another run folder."
+        )
+    return keras.models.load_model(study.run.model_path, compile=False, safe_mode=True)
