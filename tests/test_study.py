@@ -65,6 +65,13 @@ def test_vanished_images_are_told(images, tmp_path):
         study.open(tmp_path / "run", str(images))
 
 
+def test_added_images_are_told(images, tmp_path):
+    study.prepare(tmp_path / "run", str(images), size=8)
+    (images / "sick" / "late.png").write_bytes(next(iter(sorted((images / "sick").iterdir()))).read_bytes())
+    with pytest.raises(ValueError, match=r"1 case\(s\) that run was not prepared with"):
+        study.open(tmp_path / "run", str(images))
+
+
 def test_a_missing_validation_split_is_cut_from_training(images, tmp_path):
     for split, numbers in (("train", range(16)), ("test", range(16, 20))):
         for label in ("well", "sick"):

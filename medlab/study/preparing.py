@@ -125,8 +125,13 @@ def open(  # noqa: A001 - study.open reads like the built-in
             f"{len(missing)} case(s) of {folder.path.name} are no longer in {cases.name!r}, the first is "
             f"{missing[0]!r}. Prepare the study again with 02_preprocess."
         )
-    table = cases.table[cases.table["id"].isin(kept.index)]
-    cases = cases.with_table(table.assign(split=table["id"].map(kept)))
+    added = sorted(set(cases.ids) - set(kept.index))
+    if added:
+        raise ValueError(
+            f"{cases.name!r} has {len(added)} case(s) that {folder.path.name} was not prepared with, the first is "
+            f"{added[0]!r}. Prepare the study again with 02_preprocess, or take them out."
+        )
+    cases = cases.with_table(cases.table.assign(split=cases.table["id"].map(kept)))
     return Study(folder, cases, standardize.Recipe.from_dict(facts["recipe"]), facts["size"], facts)
 
 
