@@ -182,17 +182,25 @@ def test_images_with_masks_and_no_label_are_segmented_on_one_grid(drawn, tmp_pat
     made = study.prepare(tmp_path / "run", str(drawn))
     assert made.task == "segmentation"
     assert made.regions == ["background", "label 1", "label 2"]
-    assert made.facts["shape"] == [24, 16, 16]
-    assert made.facts["spacing"] == [1.0, 1.0, 2.0]
+    assert made.patch == (20, 16, 12), "the median image, 18 x 15 x 12, in whole halvings"
+    assert made.facts["spacings"][0] == [1.0, 1.0, 2.0]
     again = study.open(tmp_path / "run", str(drawn))
-    assert (again.task, again.regions, again.patch) == ("segmentation", made.regions, None)
+    assert (again.task, again.regions, again.patch) == ("segmentation", made.regions, made.patch)
     for split, n in (("train", 9), ("validation", 1), ("test", 2)):
-        x, y = again.arrays(split)
-        assert x.shape == (n, 24, 16, 16, 1)
-        assert y.shape == (n, 24, 16, 16)
-        assert set(np.unique(y)) == {0, 2}
-        inside = np.median(x[y == 2])
-        assert inside > np.median(x[y == 0])
+        found = list(again.pairs(split))
+        assert len(found) == n
+        for _, image, mask in found:
+            assert image.shape == mask.shape
+            assert np.median(image.array[mask.array == 2]) > np.median(image.array[mask.array == 0])
+
+
+def test_a_size_crops_or_pads_and_keeps_the_voxels(drawn, tmp_path):
+    made = study.prepare(tmp_path / "run", str(drawn), size=16)
+    x, y = made.arrays("train")
+    assert made.patch is None
+    assert x.shape == (9, 16, 16, 16, 1)
+    for mask in y:
+        assert (mask == 2).sum() == (np.sum((np.indices((17, 15, 12)).T - [8, 7, 6]).T ** 2, 0) < 12).sum()
 
 
 def test_a_task_that_the_cases_do_not_allow_is_refused(images, drawn, tmp_path):

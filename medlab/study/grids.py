@@ -1,87 +1,67 @@
-"""Grids: on which voxels images are segmented, and what their masks mean.
+"""Grids: on which voxels images are segmented, and what the values of their masks mean.
 
-In: cases with masks, a recipe. Out: a recipe that brings them to one shape, or the size of patches.
+In: cases with masks, a recipe. Out: the recipe with its last spatial step, and what the network has to know.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medlab import batches
+from medlab import batches, train
 
 if TYPE_CHECKING:
     from medlab.cases import Cases
     from medlab.standardize import Recipe
 
-_WHOLE = 128 * 128 * 32
-"""Most voxels of an image that is segmented whole; larger ones are trained on in patches."""
-
-_STEP = 8
-"""Sides are rounded up to multiples of it, so that they can be halved three times."""
+_WHOLE = 2**18
+"""Most voxels of images that are segmented whole, where all have one shape; others are trained on in patches."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """How images are brought to voxels that a network can be trained on.
+def measure(cases: Cases, recipe: Recipe, size: int | None) -> tuple[Recipe, dict[str, Any]]:
+    """How these cases are brought to voxels that a network can be trained on; images and masks are read once.
 
-    Attributes:
-        recipe: with its last spatial step.
-        regions: names of the mask's values 0, 1, ...
-        shape: voxels along each axis of what the network is trained on: whole images, or patches.
-        spacing: mm along each axis, the median of the images.
-        patch: ``shape`` where it is that of patches, else None.
-    """
+    Args:
+        cases: with splits; what is measured is measured on the training cases, the masks' values on all.
+        recipe: how images are standardized.
+        size: crop or pad to so many voxels along each axis; None: images of one shape stay as they are, others are
+            resampled to one spacing and trained on in patches, as :func:`medlab.train.plan_segmentation` says.
 
-    recipe: Recipe
-    regions: tuple[str, ...]
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    patch: tuple[int, ...] | None = None
-
-
-def measure(cases: Cases, recipe: Recipe, size: int | None) -> Grid:
-    """The grid for these cases; all images and masks are read once.
+    Returns:
+        The recipe, and facts: ``regions`` (names of the mask's values 0, 1, ...), ``patch`` (voxels, or None for whole
+        images), ``shapes``, ``spacings`` (mm) and ``shares`` (of each class) of the training images.
 
     Raises:
         ValueError: a case without mask, masks without any structure, or masks with values that have no name.
     """
-    shapes, spacings, highest = [], [], 0
-    for _, image, mask in batches.pairs(cases, recipe=recipe):
-        shapes.append(image.shape)
-        spacings.append(image.spacing)
+    if size is not None:
+        recipe = recipe.change(crop_or_pad={"shape": (int(size),) * cases.volume(cases.ids[0]).rank})
+    training = set(cases.subset("train").ids)
+    shapes, spacings, counts, highest = [], [], np.zeros(256, np.int64), 0
+    for case, image, mask in batches.pairs(cases, recipe=recipe):
         highest = max(highest, int(mask.array.max(initial=0)))
+        if case in training:
+            shapes.append(list(image.shape))
+            spacings.append([round(float(mm), 4) for mm in image.spacing])
+            counts += np.bincount(np.clip(mask.array, 0, 255).ravel(), minlength=256)
     if not highest:
         raise ValueError(f"The masks of {cases.name!r} hold background (0) only: there is nothing to segment.")
+    if highest > 255:
+        raise ValueError(f"Expected masks of at most 255 structures. Those of {cases.name!r} reach {highest}.")
     regions = _names(cases, highest)
-    spacing = tuple(float(mm) for mm in np.median(spacings, axis=0))
-    if size is not None:
-        whole = (int(size),) * len(shapes[0])
-        return Grid(recipe.change(crop_or_pad={"shape": whole}), regions, whole, spacing)
-    if len(set(shapes)) == 1:
-        whole, steps = shapes[0], recipe
-    else:
-        whole = tuple(int(-(-side // _STEP) * _STEP) for side in np.max(shapes, axis=0))
-        steps = recipe.change(crop_or_pad={"shape": whole})
-    if np.prod(whole) <= _WHOLE:
-        return Grid(steps, regions, whole, spacing)
-    patch = _patch(np.median(shapes, axis=0))
-    return Grid(recipe, regions, patch, spacing, patch)
+    shares = (counts[: len(regions)] / counts.sum()).round(8).tolist()
+    facts: dict[str, Any] = {"regions": regions, "patch": None, "shapes": shapes, "spacings": spacings}
+    facts["shares"] = shares
+    if np.ptp(shapes, axis=0).any() or np.prod(shapes[0]) > _WHOLE:
+        plan = train.plan_segmentation(shapes, spacings, len(regions), shares=shares)
+        facts["patch"] = list(plan.patch_size)
+        if np.ptp(spacings, axis=0).any():
+            recipe = recipe.change(resample={"spacing": plan.spacing})
+    return recipe, facts
 
 
-def _patch(shape: np.ndarray) -> tuple[int, ...]:
-    """Sides in proportion to ``shape``, multiples of 16, of at most ``_WHOLE`` voxels together."""
-    sides = np.asarray(shape, np.float64)
-    while True:
-        rounded = np.maximum(np.floor(sides / 16).astype(int) * 16, 16)
-        if np.prod(rounded) <= _WHOLE:
-            return tuple(int(side) for side in rounded)
-        sides[int(np.argmax(sides))] -= 8
-
-
-def _names(cases: Cases, highest: int) -> tuple[str, ...]:
+def _names(cases: Cases, highest: int) -> list[str]:
     """Names of the mask's values: those the data set brings, its classes where it has no labels, else numbers."""
     known = list(cases.info.get("regions", ()))
     if not known and cases.table["label"].isna().all():
@@ -91,4 +71,4 @@ def _names(cases: Cases, highest: int) -> tuple[str, ...]:
             f"The masks of {cases.name!r} reach {highest}, but {len(known)} names are given ({', '.join(known)}). "
             "Name every value from 0 (background) on."
         )
-    return tuple(known) or ("background", *(f"label {number}" for number in range(1, highest + 1)))
+    return known or ["background", *(f"label {number}" for number in range(1, highest + 1))]

@@ -32,7 +32,7 @@ def prepare(
         dataset: what :func:`medlab.load.dataset` takes.
         limit: at most so many cases a split.
         size: pixels along one side; None keeps the data set's own. For segmentation the images keep their voxels and
-            are cropped or padded to it; None then takes the largest shape of all, or trains on patches.
+            are cropped or padded to it; None then keeps images of one shape, and trains on patches of others.
         recipe: what :func:`medlab.standardize.recipe` takes, or ``"auto"``.
         seed: decides the splits, and which cases a limit keeps.
         options: further arguments of the data set.
@@ -48,9 +48,7 @@ def prepare(
     chosen = batches.recipe_for(cases, recipe)
     voxels: dict[str, Any] = {}
     if task == "segmentation":
-        grid = grids.measure(cases, chosen, size)
-        chosen = grid.recipe
-        voxels = {"regions": grid.regions, "shape": grid.shape, "spacing": grid.spacing, "patch": grid.patch}
+        chosen, voxels = grids.measure(cases, chosen, size)
     else:
         _check_classes(cases)
     facts = {
@@ -65,7 +63,7 @@ def prepare(
         "modality": cases.info.get("modality"),
         "recipe": chosen.to_dict(),
         "task": task,
-        **{name: None if value is None else list(value) for name, value in voxels.items()},
+        **voxels,
     }
     Cases(cases.preview().assign(image="-"), cases.classes, cases.name, cases.multi_label).to_csv(folder.cases_path)
     folder.record("data", facts)

@@ -106,9 +106,9 @@ class Study:
         """The DICOM code of the images' modality, if it is known."""
         return self.cases.info.get("modality")
 
-    def policy(self, *, seed: int = 0) -> Policy:
-        """The augmentation that suits the images' modality and rank."""
+    def policy(self, *, seed: int = 0, **changes: Any) -> Policy:
+        """The augmentation that suits the images' modality and rank; ``changes`` as in ``augment.policy``."""
         from medlab import augment
 
         first = self.cases.volume(self.cases.ids[0])
-        return augment.policy(self.modality, rank=first.rank, seed=seed)
+        return augment.policy(self.modality, rank=first.rank, seed=seed, **changes)

@@ -41,20 +41,13 @@ def network(study: Study, name: str = "auto", *, seed: int = 0, **settings: Any)
 
 
 def plan(study: Study) -> Any:
-    """How to train on the study's cases.
-
-    Returns:
-        What :func:`medlab.train.plan` says of the number and shape of the images, or for segmentation
-        :func:`medlab.train.plan_segmentation`; both have ``model``, ``settings`` (of the network), ``epochs``,
-        ``batch_size``, ``augment``, ``fit`` (further arguments of :func:`medlab.train.fit`) and ``reasons``.
-    """
+    """How to train on the study's cases: what :func:`medlab.train.plan` or ``plan_segmentation`` says of them."""
     from medlab import train
 
-    cases = len(study.cases.subset("train"))
     if study.task == "segmentation":
         facts = study.facts
-        return train.plan_segmentation([facts["shape"]], [facts["spacing"]], study.outputs, cases=cases)
-    return train.plan(cases, _image_shape(study), study.outputs)
+        return train.plan_segmentation(facts["shapes"], facts["spacings"], study.outputs, shares=facts["shares"])
+    return train.plan(len(study.cases.subset("train")), _image_shape(study), study.outputs)
 
 
 def fit(
@@ -87,14 +80,15 @@ def fit(
 
     proposed = plan(study)
     study.run.record("train", {"study": study.fingerprint()})
-    policy = study.policy(seed=seed) if (proposed.augment if augment is None else augment) else None
+    changed = proposed.augment if augment is None else augment
+    policy = _policy(study, proposed, seed) if changed else None
     size = proposed.batch_size if batch_size is None else batch_size
     wanted = dict(proposed.fit) | further if model == "auto" else further
     if study.patch is None:
         data, held_out = study.arrays("train"), study.arrays("validation")
         wanted = {"augment": policy} | wanted
     else:
-        data, held_out = _patches(study, policy, size, seed)
+        data, held_out = _patches(study, policy, size, proposed.foreground, seed)
     return train.fit(
         network(study, model, seed=seed, **(settings or {})),
         data,
@@ -115,14 +109,23 @@ def _image_shape(study: Study) -> tuple[int, ...]:
     return (*study.patch, first.channels)
 
 
-def _patches(study: Study, policy: Any, batch_size: int, seed: int) -> tuple[Any, Any]:
-    """Training patches, drawn anew every epoch, and validation patches, always the same."""
+def _policy(study: Study, proposed: Any, seed: int) -> Any:
+    """The augmentation that the plan names, or that suits the modality."""
+    from medlab import augment
+
+    if study.task == "segmentation":
+        rank = study.cases.volume(study.cases.ids[0]).rank
+        return augment.policy(proposed.augment, rank=rank, seed=seed)
+    return study.policy(seed=seed, **proposed.policy)
+
+
+def _patches(study: Study, policy: Any, batch_size: int, foreground: float, seed: int) -> tuple[Any, Any]:
+    """Training patches, one a case and drawn anew every epoch, and validation patches, always the same."""
     from medlab import batches
 
     shared = {"patch": study.patch, "recipe": study.recipe, "batch_size": batch_size, "seed": seed}
-    few = max(1, round(100 / len(study.cases.subset("train"))))
     return (
-        batches.Patches(study.cases, "train", augment=policy, per_case=few, **shared),
+        batches.Patches(study.cases, "train", augment=policy, foreground=foreground, **shared),
         batches.Patches(study.cases, "validation", fixed=True, foreground=0.5, per_case=2, **shared),
     )
 
