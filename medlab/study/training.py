@@ -57,6 +57,10 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     augment: bool | None = None,
+    optimizer: Any = None,
+    learning_rate: Any = None,
+    schedule: Any = None,
+    loss: Any = None,
     seed: int = 0,
     settings: dict[str, Any] | None = None,
     **further: Any,
@@ -66,9 +70,13 @@ def fit(
     Args:
         study: the study.
         model: as :func:`network` takes it.
-        epochs: None takes the plan's, as for the next two.
+        epochs: None takes the plan's, as for the next ones.
         batch_size: cases a step.
         augment: whether the training images are changed at random, as suits their modality.
+        optimizer: as :func:`medlab.train.fit` takes it, and where the plan says nothing its own choice; so the next three.
+        learning_rate: its peak.
+        schedule: of the learning rate.
+        loss: what is minimized.
         seed: of weights, order and augmentation.
         settings: further arguments of the network's function.
         **further: what else :func:`medlab.train.fit` takes; it goes before what the plan says.
@@ -83,7 +91,10 @@ def fit(
     changed = proposed.augment if augment is None else augment
     policy = _policy(study, proposed, seed) if changed else None
     size = proposed.batch_size if batch_size is None else batch_size
-    wanted = dict(proposed.fit) | further if model == "auto" else further
+    named = {"optimizer": optimizer, "learning_rate": learning_rate, "schedule": schedule, "loss": loss}
+    wanted = {name: value for name, value in named.items() if value is not None} | further
+    if model == "auto":
+        wanted = dict(proposed.fit) | wanted
     if study.patch is None:
         data, held_out = study.arrays("train"), study.arrays("validation")
         wanted = {"augment": policy} | wanted
