@@ -73,7 +73,7 @@ def fit(
         epochs: None takes the plan's, as for the next ones.
         batch_size: cases a step.
         augment: whether the training images are changed at random, as suits their modality.
-        optimizer: as :func:`medlab.train.fit` takes it, and where the plan says nothing its own choice; so the next three.
+        optimizer: as :func:`medlab.train.fit` takes it, as the next three; None takes the plan's.
         learning_rate: its peak.
         schedule: of the learning rate.
         loss: what is minimized.
