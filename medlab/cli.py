@@ -17,7 +17,7 @@ from typing import Any
 
 from medlab import __version__
 
-HEADLINES = ("auc", "accuracy", "sensitivity", "specificity")
+HEADLINES = ("auc", "accuracy", "sensitivity", "specificity", "dice", "hd95", "nsd")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,7 +144,8 @@ def _print_metrics(results: dict[str, Any]) -> None:
         if name in metrics:
             entry = metrics[name]
             value, low, high = (_number(entry.get(key)) for key in ("value", "low", "high"))
-            print(f"{'AUC' if name == 'auc' else name:14}{value:>7}   {low} to {high}")
+            shown = {"auc": "AUC", "dice": "Dice", "hd95": "HD95 (mm)", "nsd": "surface Dice"}.get(name, name)
+            print(f"{shown:14}{value:>7}   {low} to {high}")
 
 
 def _print_explanations(results: dict[str, Any]) -> None:

@@ -225,3 +225,11 @@ def test_unknown_metric_and_lengths():
         evaluate.bootstrap("dice", [0, 1], [0.2, 0.3])
     with pytest.raises(ValueError, match="Received 2 and 3"):
         evaluate.bootstrap(lambda y, p: 0.0, np.zeros(2), np.zeros(3))
+
+
+def test_a_value_at_the_edge_of_its_range_with_a_wide_spread():
+    """Probabilities of 0.500001 for half positives have an ece of 0.000001; that of a resample is 0.1 and more."""
+    y, p = np.arange(16) % 2, np.full(16, 0.500001)
+    value, low, high = evaluate.classification(y, p).table.loc["ece", ["value", "low", "high"]]
+    assert value == pytest.approx(1e-6)
+    assert (low, high) == (0, 1)

@@ -121,6 +121,79 @@ def test_a_mirrored_copy_is_averaged(x):
     np.testing.assert_allclose(p, mean[:, 0], atol=1e-6)
 
 
+def test_mirrored_and_moved_copies():
+    batch = np.arange(2 * 3 * 4).reshape(1, 2, 3, 4, 1)
+    for axes, count in (((0,), 1), ((1, 2), 3), ((0, 1, 2), 7)):
+        copies = [flip(batch) for flip in evaluate.flips(*axes)]
+        assert len({copy.tobytes() for copy in [batch, *copies]}) == count + 1
+    np.testing.assert_array_equal(evaluate.flips(1)[0](batch), batch[:, :, ::-1])
+    np.testing.assert_array_equal(evaluate.flips(2, 0)[2](batch), batch[:, ::-1, :, ::-1])
+    back, on = evaluate.shifts(1, 2)
+    row = np.array([3, 5, 7, 9]).reshape(1, 1, 1, 4, 1)
+    assert on(row).ravel().tolist() == [3, 3, 5, 7]
+    assert back(row).ravel().tolist() == [5, 7, 9, 9]
+    assert len(evaluate.shifts(2)) == 4
+    np.testing.assert_array_equal(batch.ravel(), np.arange(24))
+
+
+@pytest.mark.parametrize("own", [None, "sigmoid"])
+def test_flips_are_averaged_in_probability_or_logit(x, own):
+    image, output, dense = head(1)
+    model = keras.Model(image, output if own is None else keras.ops.sigmoid(output))
+    views = [x, x[:, ::-1], x[:, :, ::-1], x[:, ::-1, ::-1]]
+    logits = np.array([logits_of(dense, view)[:, 0] for view in views])
+    np.testing.assert_allclose(evaluate.predict(model, x, tta="flips"), expit(logits).mean(axis=0), atol=1e-6)
+    by_list = evaluate.predict(model, x, tta=evaluate.flips(0, 1))
+    np.testing.assert_array_equal(by_list, evaluate.predict(model, x, tta="flips"))
+    np.testing.assert_allclose(
+        evaluate.predict(model, x, tta="flips", average="logit"), expit(logits.mean(axis=0)), atol=1e-6
+    )
+
+
+def test_classes_are_averaged_in_logits_by_their_own_sum(x):
+    image, output, dense = head(3)
+    views = [x, x[:, :, ::-1]]
+    mean = np.mean([logits_of(dense, view) for view in views], axis=0)
+    expected = np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
+    for model in (keras.Model(image, output), keras.Model(image, keras.ops.softmax(output))):
+        found = evaluate.predict(model, x, tta=evaluate.flips(1), average="logit")
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    many = evaluate.predict(keras.Model(image, output), x, tta=evaluate.flips(1), average="logit", multi_label=True)
+    np.testing.assert_allclose(many, expit(mean), atol=1e-6)
+
+
+def test_sure_answers_keep_their_weight_in_logits():
+    """100 and -50 have the mean 25; as probabilities they would be 1 and 0."""
+    image = layers.Input((1, 2, 1))
+    dense = layers.Dense(1, use_bias=False)
+    model = keras.Model(image, dense(layers.Flatten()(image)))
+    dense.kernel.assign([[100.0], [-50.0]])
+    p = evaluate.predict(model, np.array([[[[1.0], [0.0]]]]), tta=evaluate.flips(1), average="logit")
+    np.testing.assert_allclose(1 - p, 1 / (1 + np.exp(25)), rtol=1e-3)
+
+
+def test_unusable_augmentations_are_refused(x):
+    image, output, _ = head(1)
+    model = keras.Model(image, output)
+    for wrong, message in (
+        ("mirror", 'Expected tta "flips", a list of functions or None'),
+        ([1], "Expected functions from a batch to a batch"),
+        ([lambda batch: batch[:, 1:]], "to keep the shape"),
+        (evaluate.flips(2), "Expected images with a spatial axis 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate.predict(model, x, tta=wrong)
+    with pytest.raises(ValueError, match='average "probability" or "logit"'):
+        evaluate.predict(model, x, average="vote")
+    for make in (lambda: evaluate.flips(3), lambda: evaluate.flips(1, 1), lambda: evaluate.shifts(1, True)):
+        with pytest.raises(ValueError, match="different spatial axes of 0, 1 and 2"):
+            make()
+    with pytest.raises(ValueError, match="Expected axes to mirror"):
+        evaluate.flips()
+    with pytest.raises(ValueError, match=r"whole number of pixels, at least 1. Received 0"):
+        evaluate.shifts(0)
+
+
 def test_bfloat16_gives_sound_probabilities(x):
     image = layers.Input(SHAPE)
     model = keras.Model(image, layers.Dense(3, dtype="mixed_bfloat16")(layers.Flatten()(image)))

@@ -32,6 +32,7 @@ ALLOWED = {
     "explain": {"backend"},
     "view": {"geometry", "volume"},
     "study": {"backend", "cases", "runs", "load", "clean", "standardize", "batches", "models", "train", "augment"},
+    "choose": {"backend", "runs", "models", "train", "evaluate", "augment", "batches", "view"},
     "report": {"runs", "view"},
     "notebook": {"runs", "report"},
     "doctor": {"backend", "load", "train", "notebook"},
@@ -41,11 +42,11 @@ ALLOWED = {
 # Where each heavy package has its home: patterns of files.
 HOMES = {
     "keras": ["backend.py"],
-    "tensorflow": ["explain/gradient.py", "train/devices.py"],
-    "jax": ["explain/gradient.py", "train/devices.py"],
-    "torch": ["explain/gradient.py", "train/devices.py"],
+    "tensorflow": ["explain/gradient.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
+    "jax": ["explain/gradient.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
+    "torch": ["explain/gradient.py"],
     "matplotlib": ["view/figures.py"],
-    "ipywidgets": ["view/widgets.py"],
+    "ipywidgets": ["view/widgets.py", "view/live.py"],
     "ipyniivue": ["view/scene.py"],
     "itkwidgets": ["view/scene.py"],
     "papermill": ["notebook/runner.py"],

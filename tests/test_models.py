@@ -46,6 +46,9 @@ def test_baseline_layers():
         (lambda: models.resnet((28, 28, 1), width=4), (4, 4)),
         (lambda: models.resnet((16, 16, 24, 1), width=4), (2, 2, 3)),
         (lambda: models.resnet((32, 32, 1), depth=50, width=4), (4, 4)),
+        (lambda: models.densenet121((128, 96, 1), growth=2, units=(1, 1, 1, 1)), (4, 3)),
+        (lambda: models.densenet121((28, 28, 1), growth=2, units=(1, 1, 1, 1)), (4, 4)),
+        (lambda: models.densenet121((16, 16, 24, 1), growth=2, units=(1, 1, 1, 1)), (2, 2, 3)),
     ],
 )
 def test_size_of_the_last_map(make, cells):
@@ -60,7 +63,7 @@ def test_small_cnn_has_eight_convolutions():
     assert kinds.count("Conv2D") == 8
 
 
-@pytest.mark.parametrize(("depth", "convolutions"), [(18, 17), (34, 33), (50, 49)])
+@pytest.mark.parametrize(("depth", "convolutions"), [(10, 9), (18, 17), (34, 33), (50, 49)])
 def test_depth_counts_the_layers_on_the_longest_way(depth, convolutions):
     """As He et al. count them: the convolutions but for the shortcuts, and the dense layer."""
     model = models.resnet((32, 32, 1), depth=depth, width=4)
@@ -73,6 +76,25 @@ def test_resnet18_has_the_weights_of_the_paper():
     model = models.resnet((224, 224, 3), 1000, depth=18)
     trained = sum(int(np.prod(one.shape)) for one in model.trainable_weights)
     assert trained == 11_689_512
+
+
+def test_densenet121_has_the_weights_and_layers_of_the_paper():
+    """7,978,856 weights with 1000 classes (torchvision's count); 120 convolutions and the dense layer."""
+    model = models.densenet121((224, 224, 3), 1000)
+    assert sum(int(np.prod(one.shape)) for one in model.trainable_weights) == 7_978_856
+    assert sum(type(one).__name__ == "Conv2D" for one in model.layers) == 120
+    assert model.name == "densenet121"
+    assert models.densenet121((32, 32, 1), growth=2, units=(6, 12, 32, 32)).name == "densenet169"
+
+
+def test_a_dense_unit_keeps_what_was_there_and_adds_its_growth():
+    model = models.densenet121((16, 16, 1), growth=4, units=(2, 1, 1, 1))
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+    inner = keras.Model(model.input, [model.get_layer(one).output for one in ("stem", "stage1_unit1", "stage1")])
+    stem, first, second = (keras.ops.convert_to_numpy(one) for one in inner(x))
+    assert (stem.shape[-1], first.shape[-1], second.shape[-1]) == (8, 12, 16)
+    np.testing.assert_array_equal(second[..., :12], first)
+    np.testing.assert_array_equal(first[..., :8], stem)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +159,12 @@ def test_a_new_residual_unit_changes_nothing():
         (lambda: models.baseline_cnn((28, 28, 28, 1)), r"Expected input_shape \(i, j, c\) in"),
         (lambda: models.small_cnn((28, 28, 1), 1), "at least 2 classes. Received 1; a binary task has classes=2"),
         (lambda: models.resnet((28, 28, 1), 2.5), "at least 2 classes"),
-        (lambda: models.resnet((28, 28, 1), depth=19), r"depth to be one of \(18, 34, 50\). Received 19"),
+        (lambda: models.resnet((28, 28, 1), depth=19), r"depth to be one of \(10, 18, 34, 50\). Received 19"),
+        (lambda: models.densenet121((28, 28, 1), growth=5), "growth to be an even number of channels. Received 5"),
+        (lambda: models.densenet121((28, 28, 1), units=(6, 12, 24)), "four numbers of units"),
+        (lambda: models.small_cnn((28, 28, 1), dropout=1), "dropout from 0 to below 1. Received 1"),
+        (lambda: models.resnet((28, 28, 1), dropout=-0.1), r"dropout from 0 to below 1. Received -0\.1"),
+        (lambda: models.densenet121((28, 7, 1)), "densenet121 needs images of at least 8 pixels"),
         (lambda: models.small_cnn((28, 28, 1), norm="layer"), "norm to be one of"),
     ],
 )
@@ -146,17 +173,33 @@ def test_errors(make, message):
         make()
 
 
-@pytest.mark.parametrize("side", [128, 28])
-def test_the_last_map_lies_over_what_it_looks_at(side):
-    model = models.small_cnn((side, side, 1), 2, norm=None)
+@pytest.mark.parametrize(
+    ("make", "side"),
+    [
+        (models.small_cnn, 128),
+        (models.small_cnn, 28),
+        (lambda shape: models.resnet(shape, depth=10, width=1, norm=None), 64),
+        (lambda shape: models.resnet(shape, depth=10, width=1, norm=None), 224),
+        (lambda shape: models.densenet121(shape, growth=2, units=(1, 1, 1, 1)), 64),
+        (lambda shape: models.densenet121(shape, growth=2, units=(1, 1, 1, 1)), 224),
+    ],
+)
+def test_the_last_map_lies_over_what_it_looks_at(make, side):
+    """Along one axis: where the pixels that reach a cell have their center, against where the cell lies."""
+    model = make((side, 16, 1))
     for layer in model.layers:
-        if layer.name.endswith("_conv"):
-            layer.set_weights([np.ones_like(layer.kernel), np.zeros_like(layer.bias)])
+        if "conv" in layer.name and layer.weights:
+            layer.set_weights(
+                [np.full(one.shape, 1 / 9) if len(one.shape) > 1 else np.zeros(one.shape) for one in layer.weights]
+            )
+        elif layer.name.endswith("_norm"):  # the last of a residual unit starts at 0
+            layer.set_weights(
+                [np.ones(one.shape) if n in (0, 3) else np.zeros(one.shape) for n, one in enumerate(layer.weights)]
+            )
     maps = keras.Model(model.input, model.get_layer("stage4").output)
     cells = maps.output.shape[1]
-    cell = cells // 2
-    # The inputs that reach one cell, found one row and one column of pixels at a time.
-    impulses = np.eye(side, dtype=np.float32)[:, :, None, None] * np.ones((1, 1, side, 1), np.float32)
-    reached = np.flatnonzero(keras.ops.convert_to_numpy(maps(impulses))[:, cell, cell].any(axis=-1))
-    center = (cell + 0.5) * side / cells - 0.5
-    assert abs((reached[0] + reached[-1]) / 2 - center) <= 0.5
+    # One row of pixels at a time.
+    rows = np.eye(side, dtype=np.float32)[:, :, None, None] * np.ones((1, 1, 16, 1), np.float32)
+    reached = keras.ops.convert_to_numpy(maps(rows))[:, cells // 2].sum(axis=(1, 2)).astype(float)
+    center = (cells // 2 + 0.5) * side / cells - 0.5
+    assert abs(np.average(np.arange(side), weights=reached) - center) <= 1

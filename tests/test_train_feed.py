@@ -135,3 +135,47 @@ def test_other_forms_are_refused():
     several = keras.Model([one, two], keras.layers.Dense(1)(keras.layers.Add()([one, two])))
     with pytest.raises(ValueError, match="model with one input"):
         feed.check((np.zeros((2, 4)), np.zeros(2)), several, name="training")
+
+
+class Masks(keras.utils.PyDataset):
+    """Two batches of masks; the second holds a class that the first has not."""
+
+    asked = 0
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return np.zeros((3, 4, 4, 1), np.float32), np.full((3, 4, 4), index)
+
+
+def test_masks_of_a_pydataset_are_looked_at_batch_by_batch():
+    dataset = Masks()
+    np.testing.assert_array_equal(feed.labels(dataset), np.zeros((3, 4, 4)))
+    assert dataset.asked == 1
+    seen_labels = []
+    wrapped = feed.Wrapped(dataset, encode=identity, check=seen_labels.append)
+    wrapped[1]
+    assert seen_labels[0].mean() == 1
+    assert wrapped.size == 3
+    assert tuple(wrapped.image_shape) == (4, 4, 1)
+
+
+def test_an_error_in_the_check_of_a_batch_is_kept():
+    def refuse(y):
+        raise ValueError("class 1 is not known")
+
+    wrapped = feed.Wrapped(Masks(), encode=identity, check=refuse)
+    with pytest.raises(ValueError, match="class 1 is not known"):
+        wrapped[0]
+    assert isinstance(wrapped.failure, ValueError)
+
+
+def test_weights_of_a_pydataset_do_not_reach_validation():
+    class Weighted(Masks):
+        def __getitem__(self, index):
+            return (*super().__getitem__(index), np.ones(3))
+
+    found = list(feed.batches(Weighted(), 3))
+    assert [(x.shape, int(y.mean())) for x, y in found] == [((3, 4, 4, 1), 0), ((3, 4, 4, 1), 1)]

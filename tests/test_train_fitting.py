@@ -140,11 +140,11 @@ def test_choices_are_said_once_and_an_epoch_is_a_line(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "training tiny (121 weights) on 16 + 16 cases"
     said = {line.split(maxsplit=1)[0] for line in lines[1:]}
-    assert {"device", "precision", "loss", "class", "learning", "optimizer", "best", "epoch"} == said
+    assert {"device", "precision", "arithmetic", "loss", "class", "learning", "optimizer", "best", "epoch"} == said
     assert sum(line.startswith("epoch ") for line in lines) == 2
     assert fitted.choices["loss"] == "binary cross-entropy: labels 0 and 1, one logit"
     assert fitted.choices["class weights"] == "balanced: 1, 1 for 16, 16 cases of the classes"
-    assert fitted.choices["learning rate"].startswith("0.000707 (rule for adamw: 1e-3 * sqrt(16 cases a step / 32)")
+    assert fitted.choices["learning rate"].startswith("0.000707 (rule for adamw: 0.001 * sqrt(16 cases a step / 32)")
     assert fitted.precision in fitted.choices["precision"]
 
 
@@ -243,7 +243,7 @@ def test_a_pydataset(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_an_error_and_the_best_weights_stay(tmp_path):
-    with pytest.raises(train.DivergedError, match=r"loss became nan in epoch 1 .*smaller learning rate"):
+    with pytest.raises(train.DivergedError, match=r"loss became nan in step 1 of epoch 1 .*from the first step"):
         quiet(network(), blobs(32, 0), loss=lambda y, out: keras.ops.log(-1 - out * out), run=tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["train"]["finished"] is False
 

@@ -1,23 +1,48 @@
-"""The plan for a data set's size: rules by hand, and errors."""
+"""The plan for a data set's size: rules by hand, arguments that its functions take, and errors."""
 
 import pytest
 
-from medlab import models, train
+from medlab import augment, models, train
+
+SHAPES = [(28, 28, 1), (64, 64, 3), (65, 65, 1), (128, 128, 1), (28, 28, 28, 1), (64, 64, 32, 1)]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cases", [1, 30, 546, 700, 4708, 100_000])
-def test_a_plan_names_a_network_and_gives_a_reason_for_everything(cases):
-    plan = train.plan(cases, (28, 28, 1), 2)
+def test_a_plan_names_a_network_and_gives_a_reason_for_everything(cases, shape):
+    plan = train.plan(cases, shape, 2)
     assert plan.model in models.__all__
     assert set(plan.reasons) == {"model", "epochs", "batch_size", "augment"}
     assert str(plan.epochs) in plan.reasons["epochs"]
+    assert str(plan.batch_size) in plan.reasons["batch_size"]
     assert plan.epochs >= 10
+    width = plan.settings.get("width")
+    assert width is None or str(width) in plan.reasons["model"]
 
 
-def test_fewer_cases_are_seen_more_often():
-    epochs = [train.plan(cases, (28, 28, 1), 2).epochs for cases in (100, 500, 1000, 5000, 50_000)]
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fewer_cases_are_seen_more_often(shape):
+    epochs = [train.plan(cases, shape, 2).epochs for cases in (100, 500, 1000, 5000, 50_000)]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] > epochs[-1]
+
+
+@pytest.mark.parametrize(("cases", "shape"), [(546, (28, 28, 1)), (1188, (28, 28, 28, 1)), (700, (128, 128, 1))])
+def test_what_a_plan_says_can_be_done(cases, shape):
+    plan = train.plan(cases, shape, 2)
+    network = getattr(models, plan.model)(shape, 2, **plan.settings)
+    assert network.input_shape == (None, *shape)
+    policy = augment.policy("MR", rank=len(shape) - 1, seed=0, **plan.policy)
+    assert {name: getattr(policy, name) for name in plan.policy} == plan.policy
+
+
+def test_images_of_the_default_study_keep_their_time():
+    """About 17,000 images of 128 pixels, or of more, through the network at its own width."""
+    for side in (65, 128, 224):
+        plan = train.plan(700, (side, side, 1), 2)
+        assert (plan.model, plan.settings, plan.epochs, plan.batch_size) == ("small_cnn", {}, 24, 32)
+    large = train.plan(700, (64, 64, 64, 1), 2)
+    assert (large.model, large.settings) == ("small_cnn", {})
 
 
 @pytest.mark.parametrize(

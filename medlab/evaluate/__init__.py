@@ -11,6 +11,8 @@ from typing import Any
 
 _HOME = {
     "predict": "predictions",
+    "flips": "variants",
+    "shifts": "variants",
     "pixel_baseline": "baseline",
     "classification": "classify",
     "Evaluation": "result",
@@ -23,6 +25,14 @@ _HOME = {
     "Comparison": "comparison",
     "stability": "robustness",
     "Stability": "robustness",
+    "segmentation": "regions",
+    "Segmentation": "segments",
+    "dice": "overlap",
+    "iou": "overlap",
+    "hausdorff": "surface",
+    "assd": "surface",
+    "nsd": "surface",
+    "sliding_window": "windows",
 }
 
 __all__ = list(_HOME)

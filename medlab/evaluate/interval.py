@@ -149,6 +149,7 @@ def limits(
     Methods Med Res 2019;28:3755) recommend the logit scale for the AUC too. At a bound, where no resample differs,
     :func:`medlab.evaluate.boundary.limits` takes over. A single patient shows no spread: NaN.
     """
+    from scipy.special import expit
     from scipy.stats import norm
 
     if boundary.is_stuck(name, value, draws):
@@ -168,7 +169,7 @@ def limits(
     # Fisher's z is half the logit of (1 + r) / 2: one formula serves both.
     reach = norm.ppf((1 + confidence) / 2) * error / (share * (1 - share))
     center = np.log(share / (1 - share))
-    low, high = (bottom + (top - bottom) / (1 + np.exp(-center - side * reach)) for side in (-1, 1))
+    low, high = (bottom + (top - bottom) * expit(center + side * reach) for side in (-1, 1))
     return float(low), float(high)
 
 

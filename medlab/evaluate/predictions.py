@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate.variants import flips
+
 if TYPE_CHECKING:
     import keras
 
@@ -25,7 +27,8 @@ def predict(
     *,
     batch_size: int | None = None,
     multi_label: bool | None = None,
-    tta: Sequence[Callable[[NDArray], NDArray]] | None = None,
+    tta: str | Sequence[Callable[[NDArray], NDArray]] | None = None,
+    average: str = "probability",
     progress: bool = False,
 ) -> NDArray[np.float64]:
     """The model's probabilities.
@@ -40,7 +43,9 @@ def predict(
         multi_label: the outputs are independent labels, of which a case may show several. None: what the model's name
             says, which ends in ``_multi_label`` for those of ``medlab.models`` that were made so.
         tta: test-time augmentation: functions from a batch to a batch of the same shape, such as
-            ``lambda b: b[:, :, ::-1]``; the probabilities of the batch itself and of each are averaged.
+            :func:`medlab.evaluate.flips` and :func:`medlab.evaluate.shifts` give; or ``"flips"``, mirrored along every
+            combination of axes. The answers for the batch itself and for each of them are averaged.
+        average: of what: ``"probability"`` or ``"logit"`` (the geometric mean of the odds).
         progress: show a progress bar.
 
     Returns:
@@ -49,18 +54,21 @@ def predict(
 
     Raises:
         ValueError: no cases, NaN or infinity in ``x`` or in the model's output, a shape that the model does not take,
-            a model whose own activation contradicts ``multi_label``.
+            a model whose own activation contradicts ``multi_label``, an unknown ``tta`` or ``average``, a function of
+            ``tta`` that changes the shape.
     """
     from medlab.backend import keras
 
     if multi_label is None:
         multi_label = str(getattr(model, "name", "")).endswith("_multi_label")
 
+    if average not in ("probability", "logit"):
+        raise ValueError(f'Expected average "probability" or "logit". Received {average!r}.')
     x = np.asarray(x)
     _check_images(model, x, batch_size)
+    views = [lambda batch: batch, *_variants(tta, x.ndim - 2)]
     batch_size = batch_of(x) if batch_size is None else batch_size
     own = activation(model)
-    views = [lambda batch: batch, *(tta or ())]
     parts = []
     for start in steps(len(x), batch_size, progress, "predict"):
         batch = x[start : start + batch_size].astype(np.float32, copy=False)
@@ -70,10 +78,18 @@ def predict(
                 f"Expected finite images. Case {bad[0]} has NaN or infinity; "
                 "clean.faults finds such images and clean.repair mends them."
             )
-        outputs = [
-            keras.ops.convert_to_numpy(keras.ops.cast(model(view(batch), training=False), "float32")) for view in views
-        ]
-        parts.append(np.mean([_probabilities(one, own, multi_label) for one in outputs], axis=0))
+        outputs = []
+        for view in views:
+            seen = np.asarray(view(batch))
+            if seen.shape != batch.shape:
+                raise ValueError(
+                    f"Expected test-time augmentation to keep the shape. A function made {seen.shape} of {batch.shape}."
+                )
+            outputs.append(keras.ops.convert_to_numpy(keras.ops.cast(model(seen, training=False), "float32")))
+        probabilities = [_probabilities(one, own, multi_label) for one in outputs]
+        if average == "logit" and len(outputs) > 1:
+            probabilities = [_probabilities(np.mean([_logits(one, own) for one in outputs], axis=0), None, multi_label)]
+        parts.append(np.mean(probabilities, axis=0))
     return np.concatenate(parts)
 
 
@@ -154,6 +170,30 @@ def _check_images(model: keras.Model, x: NDArray, batch_size: int | None) -> Non
 
 def _shape(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
+
+
+def _variants(tta: str | Sequence[Callable] | None, rank: int) -> list[Callable[[NDArray], NDArray]]:
+    """The functions that ``tta`` stands for."""
+    if tta is None:
+        return []
+    if isinstance(tta, str):
+        if tta != "flips":
+            raise ValueError(f'Expected tta "flips", a list of functions or None. Received {tta!r}.')
+        return flips(*range(rank))
+    functions = [tta] if callable(tta) else list(tta)
+    if not all(callable(one) for one in functions):
+        raise ValueError(f"Expected functions from a batch to a batch as tta, such as flips(1). Received {tta!r}.")
+    return functions
+
+
+def _logits(output: NDArray, own: str | None) -> NDArray[np.float64]:
+    """The output as logits; of a model's own probabilities as far as float32 tells them apart."""
+    from scipy.special import logit
+
+    values = output.astype(np.float64)
+    if own == "softmax":
+        return np.log(np.maximum(values, 1e-38))
+    return values if own is None else logit(np.clip(values, 1e-38, 1 - 2.0**-25))
 
 
 def _probabilities(output: NDArray, own: str | None, multi_label: bool) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import gradient
+from medlab.explain import branches, gradient
 from medlab.explain.network import Network, check_images, input_shape, parts_of
 from medlab.explain.targets import Target, of_part, scores
 
@@ -63,7 +63,8 @@ def grad_cam(
         x: (n, i, j[, k], c) images, standardized as the model expects.
         target: class index, (n,) of them, None for the predicted class, or a function of the output, written with
             ``keras.ops``, that keeps the axis of cases.
-        layer: one of :func:`layers`; by default the last.
+        layer: one of :func:`layers`; by default the last. Where the output comes from several last maps side by side
+            (the members of an ensemble, the planes of projections) the maps taken at each are added.
         batch_size: cases at a time; by default at most 64, fewer of large images.
 
     Returns:
@@ -171,19 +172,21 @@ def _maps(
         return np.zeros((0, *size), np.float32)
     network = Network(model, images)
     target = network.check(target, len(images))
-    path, feature_shape = network.layer_shape(layer)
-    heat = np.empty(images.shape[:-1], np.float32)
+    paths = branches.last_maps(model, network.layers) if layer is None else [layer]
+    taken = [network.layer_shape(path) for path in paths or [None]]
+    heat = np.zeros(images.shape[:-1], np.float32)
     for part in parts_of(images, batch_size):
         batch = keras.ops.convert_to_tensor(images[part])
+        for path, feature_shape in taken:
 
-        def score(probe, batch=batch, part=part):
-            output, features = network.tapped(batch, path, probe)
-            return keras.ops.sum(scores(output, of_part(target, part))), features
+            def score(probe, batch=batch, part=part, path=path):
+                output, features = network.tapped(batch, path, probe)
+                return keras.ops.sum(scores(output, of_part(target, part))), features
 
-        probe = np.zeros((len(images[part]), *feature_shape), np.float32)
-        _, features, slope = gradient.of(score, probe)
-        maps = combine(keras.ops.convert_to_numpy(features), keras.ops.convert_to_numpy(slope))
-        heat[part] = upsample(np.maximum(maps, 0), size)
+            probe = np.zeros((len(images[part]), *feature_shape), np.float32)
+            _, features, slope = gradient.of(score, probe)
+            maps = combine(keras.ops.convert_to_numpy(features), keras.ops.convert_to_numpy(slope))
+            heat[part] += upsample(np.maximum(maps, 0), size)
     return heat
 
 

@@ -8,9 +8,45 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"baseline_cnn": "classify", "small_cnn": "classify", "resnet": "classify"}
+_HOME = {
+    "backbone": "applications",
+    "NETWORKS": "named",
+    "baseline_cnn": "classify",
+    "conv_lstm": "recurrent",
+    "densenet121": "dense",
+    "ensemble": "committee",
+    "load": "files",
+    "make": "named",
+    "match_parameters": "recurrent",
+    "projection": "projections",
+    "resnet": "classify",
+    "slice_mean": "recurrent",
+    "slice_rnn": "recurrent",
+    "slice_weights": "recurrent",
+    "small_cnn": "classify",
+    "two_and_half_d": "projections",
+    "unet": "segment",
+}
 
-__all__ = ["baseline_cnn", "resnet", "small_cnn"]
+__all__ = [
+    "NETWORKS",
+    "backbone",
+    "baseline_cnn",
+    "conv_lstm",
+    "densenet121",
+    "ensemble",
+    "load",
+    "make",
+    "match_parameters",
+    "projection",
+    "resnet",
+    "slice_mean",
+    "slice_rnn",
+    "slice_weights",
+    "small_cnn",
+    "two_and_half_d",
+    "unet",
+]
 
 
 def __getattr__(name: str) -> Any:

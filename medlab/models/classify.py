@@ -7,11 +7,11 @@ In: the shape of one image (i, j[, k], c) and the number of classes. Out: a func
 from __future__ import annotations
 
 from medlab.backend import keras
-from medlab.models.blocks import Builder, check_input, count_outputs, network_name
+from medlab.models.blocks import Builder, check_input, count_outputs, halvings, is_small, network_name
 
 layers = keras.layers
 
-_RESNETS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+_RESNETS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 def baseline_cnn(
@@ -85,16 +85,16 @@ def small_cnn(
     outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=rank, norm=norm, seed=seed)
     image = keras.Input(input_shape, name="image")
-    strides = (1 if _is_small(input_shape) else 2, 2, 2, 1)
+    strides = (1 if is_small(input_shape) else 2, 2, 2, 1)
+    # So that a heat map of the last stage lies where it belongs.
+    ways = halvings(tuple(input_shape[:-1]), strides.count(2))
     x = image
     for stage, stride in enumerate(strides, start=1):
         first = "stem" if stage == 1 else f"stage{stage}_first"
-        # Halvings shift what a cell looks at, each by half of its own pixel. All but the last (stage 3) shift back and
-        # the last one on, so that half an image pixel is left: a heat map of the last stage lies where it belongs.
-        both_sides = stride == 2 and stage < 3
+        both_sides = ways.pop(0) if stride == 2 else False
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, stride=stride, both_sides=both_sides, name=first)
         x = build.conv_norm_relu(x, width * 2 ** (stage - 1), 3, name=f"stage{stage}")
-    head = build.head if _is_small(input_shape) else build.head_with_peaks
+    head = build.head if is_small(input_shape) else build.head_with_peaks
     return keras.Model(image, head(x, outputs, dropout=dropout), name=network_name("small_cnn", multi_label))
 
 
@@ -109,15 +109,16 @@ def resnet(
     multi_label: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """A residual network (He et al. 2016) of 18, 34 or 50 layers, in 2-D or 3-D.
+    """A residual network (He et al. 2016) of 10, 18, 34 or 50 layers, in 2-D or 3-D.
 
     Images of at most 64 pixels get a 3x3 first convolution that keeps their size (as the paper's CIFAR networks);
-    larger ones the 7x7 convolution and the maximum, both of stride 2.
+    larger ones the 7x7 convolution and the maximum, both of stride 2. Halvings pad so that the last map lies over
+    what it looks at (:func:`medlab.models.blocks.halvings`); the paper says nothing about this.
 
     Args:
         input_shape: (i, j, c) or (i, j, k, c), each side at least 8.
         classes: number of classes; two give one logit, unless ``multi_label``.
-        depth: 18 or 34 (two 3x3 a unit), 50 (bottleneck units).
+        depth: 10 (one unit a stage), 18 or 34 (two 3x3 a unit), 50 (bottleneck units).
         width: channels of the first stage, 64 in the paper; the others have 2, 4 and 8 times as many.
         norm: ``"batch"``, ``"group"`` or None.
         dropout: share of features dropped in training, 0 to below 1.
@@ -136,19 +137,23 @@ def resnet(
     outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=rank, norm=norm, seed=seed)
     image = keras.Input(input_shape, name="image")
-    if _is_small(input_shape):
+    small = is_small(input_shape)
+    both_sides = halvings(tuple(input_shape[:-1]), 3 if small else 5)
+    if small:
         x = build.conv_norm_relu(image, width, 3, name="stem")
     else:
-        x = build.conv_norm_relu(image, width, 7, stride=2, name="stem")
-        pool = layers.MaxPooling2D if rank == 2 else layers.MaxPooling3D
-        x = pool(3, strides=2, padding="same", name="pool")(x)
+        x = build.conv_norm_relu(image, width, 7, stride=2, both_sides=both_sides.pop(0), name="stem")
+        x = build.pool(x, both_sides=both_sides.pop(0), name="pool")
     for stage, units in enumerate(_RESNETS[depth], start=1):
         for unit in range(1, units + 1):
             name = f"stage{stage}" if unit == units else f"stage{stage}_unit{unit}"
-            stride = 2 if stage > 1 and unit == 1 else 1
-            x = build.residual(x, width * 2 ** (stage - 1), bottleneck=depth == 50, stride=stride, name=name)
+            halve = stage > 1 and unit == 1
+            x = build.residual(
+                x,
+                width * 2 ** (stage - 1),
+                bottleneck=depth == 50,
+                stride=2 if halve else 1,
+                both_sides=both_sides.pop(0) if halve else False,
+                name=name,
+            )
     return keras.Model(image, build.head(x, outputs, dropout=dropout), name=network_name(f"resnet{depth}", multi_label))
-
-
-def _is_small(input_shape: tuple[int, ...]) -> bool:
-    return max(input_shape[:-1]) <= 64

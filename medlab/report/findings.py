@@ -16,6 +16,9 @@ _NAMES = {
     "specificity": "Specificity", "ppv": "Positive predictive value", "npv": "Negative predictive value",
     "f1": "F1 score", "mcc": "Matthews correlation", "brier": "Brier score (0 is best)",
     "ece": "Calibration error (0 is best)", "average_precision": "Average precision",
+    "dice": "Dice", "hd95": "Hausdorff distance, 95th percentile (mm)", "hd": "Hausdorff distance (mm)",
+    "assd": "Average surface distance (mm)", "nsd": "Surface Dice within tolerance",
+    "volume_error": "Size error", "volume_error_percent": "Size error (%)",
     "pointing_game": "Pointing game", "mass_inside": "Heat inside the true region", "iou": "Overlap (IoU)",
     "deletion": "Deletion (low is good)", "insertion": "Insertion (high is good)",
     "randomization": "Likeness to an untrained model (0 is good)",
@@ -93,6 +96,27 @@ def scores_of(rows: Any) -> dict[str, dict[str, Any]]:
             entries = {key: value for key, value in row.items() if key != "method" and value_of(value) is not None}
             scores.setdefault(method, {}).update(entries)
     return scores
+
+
+def structure_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """For each structure of a segmentation its scores and in how many cases it was found, missed, ...: heads, rows."""
+    counts = found.get("failures")
+    if not isinstance(counts, Mapping) or not counts:
+        return [], []
+    unit = found.get("unit") or "ml"
+    columns = {"dice": "Dice", "hd95": "HD95 (mm)", "nsd": "Surface Dice"}
+    columns["volume_error"] = f"{'Volume' if unit == 'ml' else 'Area'} error ({unit})"
+    states = list(dict.fromkeys(state for row in counts.values() for state in row))
+    rows = []
+    for name, row in counts.items():
+        scores = (found.get("per_class") or {}).get(name) or {}
+        cells = []
+        for metric in columns:
+            value, low, high = (value_of((scores.get(metric) or {}).get(key)) for key in ("value", "low", "high"))
+            limits = "" if low is None or high is None else f" ({low:.3g} to {high:.3g})"
+            cells.append("undefined" if value is None else f"{value:.3g}{limits}")
+        rows.append([str(name), *cells, *(str(row.get(state, 0)) for state in states)])
+    return ["Structure", *columns.values(), *(state.capitalize() for state in states)], rows
 
 
 def stability_rows(stability: Any) -> list[dict[str, Any]]:

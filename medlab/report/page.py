@@ -22,6 +22,7 @@ from medlab.report.findings import (
     section_of,
     stability_rows,
     stability_summary,
+    structure_rows,
     value_of,
     warnings_of,
 )
@@ -120,7 +121,11 @@ def _cards(found: Mapping[str, Any]) -> str:
     accuracy = card("Accuracy", "accuracy", "")
     if metrics:
         first = "auc" if "auc" in metrics else next(iter(metrics))
-        others = [name for name in ("accuracy", "sensitivity", "specificity") if name in metrics and name != first]
+        others = [
+            name
+            for name in ("accuracy", "sensitivity", "specificity", "hd95", "nsd")
+            if name in metrics and name != first
+        ]
         lines = [_range(metrics[first])] + [f"{name_of(name)} {_interval(metrics[name])}" for name in others]
         accuracy = card("Accuracy", "accuracy", f"{name_of(first)} {_number(metrics[first])}", lines)
     stability = card("Stability", "stability", "")
@@ -167,7 +172,12 @@ def _metrics(found: Mapping[str, Any]) -> str:
     for name, entry in metrics.items():
         entry = entry if isinstance(entry, Mapping) else {"value": entry}
         rows.append([name_of(name), _number(entry.get("value")), _range(entry), entry.get("n", found.get("n", ""))])
-    return "<h2>Accuracy</h2>" + table_of(["Metric", "Value", head, "Cases"], rows, numbers=(1, 2, 3))
+    page = "<h2>Accuracy</h2>" + table_of(["Metric", "Value", head, "Cases"], rows, numbers=(1, 2, 3))
+    heads, rows = structure_rows(found)
+    if not rows:
+        return page
+    structures = table_of(heads, rows, numbers=range(1, len(heads)))
+    return f"{page}<h3>Structures: means with intervals, and cases</h3>{structures}"
 
 
 def _stability_table(stability: Any) -> str:

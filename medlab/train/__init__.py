@@ -9,17 +9,43 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "DivergedError": "loop",
+    "CrossValidation": "repeats",
+    "DiskFullError": "guards",
+    "DivergedError": "guards",
     "Fit": "fitting",
-    "LearningRateCurve": "optimize",
+    "LearningRateCurve": "rates",
+    "OutOfMemoryError": "guards",
+    "Repeats": "repeats",
+    "SegmentationPlan": "fingerprint",
     "auc": "score",
-    "find_learning_rate": "optimize",
+    "connect": "cluster",
+    "cross_validate": "repeats",
+    "find_learning_rate": "rates",
     "fit": "fitting",
     "plan": "planning",
+    "plan_segmentation": "fingerprint",
+    "repeat": "repeats",
 }
-_ROOMS = ("checkpoint", "devices", "feed", "loop", "losses", "optimize", "progress", "score")
+_ROOMS = ("checkpoint", "cluster", "devices", "feed", "folds", "guards", "labels", "loop", "losses", "optimize", "parts", "precision", "progress", "rates", "regions", "repeats", "schedules", "score")
 
-__all__ = ["DivergedError", "Fit", "LearningRateCurve", "auc", "find_learning_rate", "fit", "plan"]
+__all__ = [
+    "CrossValidation",
+    "DiskFullError",
+    "DivergedError",
+    "Fit",
+    "LearningRateCurve",
+    "OutOfMemoryError",
+    "Repeats",
+    "SegmentationPlan",
+    "auc",
+    "connect",
+    "cross_validate",
+    "find_learning_rate",
+    "fit",
+    "plan",
+    "plan_segmentation",
+    "repeat",
+]
 
 
 def __getattr__(name: str) -> Any:

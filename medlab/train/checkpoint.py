@@ -25,6 +25,7 @@ COLUMNS = (
     "val_loss",
     "val_auc",
     "val_accuracy",
+    "val_dice",
     "learning_rate",
     "seconds",
 )
@@ -37,14 +38,16 @@ class State:
     Attributes:
         rows: the history so far, one row an epoch.
         best_epoch: the epoch with the best score, 0 before the first.
-        best_score: its (validation AUC or 0, minus validation loss), larger is better.
+        best_score: its (validation AUC or Dice, minus validation loss), larger is better.
         best_weights: the model's weights then.
+        stopped: why nothing is left to do although there would be epochs, or None.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_score: tuple[float, float] = (-np.inf, -np.inf)
     best_weights: list[np.ndarray] = field(default_factory=list)
+    stopped: str | None = None
 
     @property
     def epoch(self) -> int:
@@ -52,8 +55,13 @@ class State:
         return len(self.rows)
 
     def history(self) -> pd.DataFrame:
-        """One row an epoch with the columns ``COLUMNS``; what was not measured is NaN."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        """One row an epoch with the columns ``COLUMNS``; what was not measured is NaN.
+
+        A segmentation has val_dice in place of val_auc and val_accuracy.
+        """
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS))
+        segmented = any("val_dice" in row for row in self.rows)
+        return table.drop(columns=["val_auc", "val_accuracy"] if segmented else ["val_dice"])
 
 
 def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str, Any]) -> None:
@@ -71,6 +79,7 @@ def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str
         "rows": state.rows,
         "best_epoch": state.best_epoch,
         "best_score": list(state.best_score),
+        "stopped": state.stopped,
     }
     part = folder / "last.part"
     # As np.savez would, but with one array in memory at a time.
@@ -117,7 +126,7 @@ def load(folder: Path, variables: list[Any], settings: Mapping[str, Any]) -> Sta
         for number, variable in enumerate(variables):
             variable.assign(arrays[f"variable_{number}"])
     best = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
-    return State(note["rows"], note["best_epoch"], tuple(note["best_score"]), best)
+    return State(note["rows"], note["best_epoch"], tuple(note["best_score"]), best, note.get("stopped"))
 
 
 def clear(folder: Path) -> None:

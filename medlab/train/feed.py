@@ -27,6 +27,8 @@ class Feed(keras.utils.PyDataset):
         augment: ``augment(x, keys=keys) -> (x, mask)``; keys (n, 3) int64 are seed, epoch and number of the case.
         batch_size: cases a batch; fewer where there are fewer.
         seed: start of order and keys.
+        masks: whether ``y`` are masks (n, i, j[, k]), which change with the images:
+            ``augment(x, mask, keys=keys) -> (x, mask)``.
     """
 
     def __init__(
@@ -39,13 +41,21 @@ class Feed(keras.utils.PyDataset):
         augment: Augment | None = None,
         batch_size: int = 32,
         seed: int = 0,
+        masks: bool = False,
     ) -> None:
         super().__init__(workers=1)
+        self.masks = masks
         self.x, self.y, self.encode, self.weights, self.augment = x, y, encode, weights, augment
         self.size = min(batch_size, len(x))
         self.seed = seed
         self.failure: BaseException | None = None
+        self.image_shape = tuple(np.shape(x)[1:])
+        self.part = slice(None)
         self.start_epoch(0)
+
+    def share(self, devices: int, processes: int, rank: int) -> None:
+        """From here on gives, of each batch, the part that process ``rank`` feeds to its devices."""
+        self.part = _part(self.size, processes, rank)
 
     def start_epoch(self, epoch: int) -> None:
         """Draws the order of ``epoch``, the same however often it is asked for."""
@@ -65,26 +75,52 @@ class Feed(keras.utils.PyDataset):
             self.failure = error
             raise
 
+    def cases_of(self, index: int) -> np.ndarray:
+        """Numbers of the cases in a batch."""
+        return self.order[index * self.size : (index + 1) * self.size]
+
     def _batch(self, index: int) -> tuple[np.ndarray, ...]:
-        rows = self.order[index * self.size : (index + 1) * self.size]
-        x = np.asarray(self.x[rows], np.float32)
+        rows = self.cases_of(index)[self.part]
+        x, y = np.asarray(self.x[rows], np.float32), self.y[rows]
         if self.augment is not None:
             keys = np.stack([np.full_like(rows, self.seed), np.full_like(rows, self.epoch), rows], axis=1)
-            x = _augmented(self.augment, x, keys)
-        return _with_weights(x, self.y[rows], self.encode, self.weights)
+            x, y = _augmented(self.augment, x, y, keys, self.masks)
+        return _with_weights(x, y, self.encode, self.weights)
 
 
 class Wrapped(keras.utils.PyDataset):
-    """A user's PyDataset with its labels encoded and weighted; it is told the epoch if it has ``start_epoch``."""
+    """A user's PyDataset with its labels encoded and weighted; it is told the epoch if it has ``start_epoch``.
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, encode: Callable, weights: np.ndarray | None = None) -> None:
+    Args:
+        dataset: batches (x, y) or (x, y, weight).
+        encode: labels to what the loss wants.
+        weights: (classes,) weight of each class, or None.
+        check: refuses the labels of a batch that were not looked at before.
+    """
+
+    def __init__(
+        self,
+        dataset: keras.utils.PyDataset,
+        *,
+        encode: Callable,
+        weights: np.ndarray | None = None,
+        check: Callable[[np.ndarray], None] | None = None,
+    ) -> None:
         super().__init__(
             workers=dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
             max_queue_size=dataset.max_queue_size,
         )
-        self.dataset, self.encode, self.weights = dataset, encode, weights
+        self.dataset, self.encode, self.weights, self.check = dataset, encode, weights, check
         self.failure: BaseException | None = None
+        self.size, *self.image_shape = np.shape(dataset[0][0])
+        self.devices, self.processes, self.rank = 1, 1, 0
+
+    def share(self, devices: int, processes: int, rank: int) -> None:
+        """From here on fills each batch up, with its first cases, so that ``devices`` can share it alike, and gives the
+        part that process ``rank`` feeds to its own.
+        """
+        self.devices, self.processes, self.rank = devices, processes, rank
 
     def start_epoch(self, epoch: int) -> None:
         """Tells the data set which epoch begins, where it can be told."""
@@ -99,9 +135,15 @@ class Wrapped(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         try:
             batch = self.dataset[index]
+            if self.check is not None:
+                self.check(batch[1])
         except BaseException as error:
             self.failure = error
             raise
+        if self.devices > 1:
+            rows = np.arange(len(batch[0]) + -len(batch[0]) % self.devices) % len(batch[0])
+            rows = rows[_part(len(rows), self.processes, self.rank)]
+            batch = tuple(np.asarray(part)[rows] for part in batch)
         if len(batch) == 3:
             return batch[0], self.encode(batch[1]), batch[2]
         return _with_weights(batch[0], batch[1], self.encode, self.weights)
@@ -116,20 +158,32 @@ class Wrapped(keras.utils.PyDataset):
 
 
 def labels(data: tuple | keras.utils.PyDataset) -> np.ndarray:
-    """All labels of ``data``: of a PyDataset its attribute ``y`` where it has one, else read batch by batch."""
-    if isinstance(data, keras.utils.PyDataset):
-        known = getattr(data, "y", None)
-        if known is not None and not callable(known):
-            return np.asarray(known)
-        return np.concatenate([np.asarray(data[index][1]) for index in range(len(data))])
-    return np.asarray(data[1])
+    """All labels of ``data``: of a PyDataset its attribute ``y`` where it has one, else read batch by batch.
+
+    Of a PyDataset of masks those of the first batch alone: they would take the memory and time of a whole epoch.
+    """
+    if not isinstance(data, keras.utils.PyDataset):
+        return np.asarray(data[1])
+    known = getattr(data, "y", None)
+    if known is not None and not callable(known):
+        return np.asarray(known)
+    first = np.asarray(data[0][1])
+    if has_masks(data, first):
+        return first
+    return np.concatenate([first, *(np.asarray(data[index][1]) for index in range(1, len(data)))])
+
+
+def has_masks(data: tuple | keras.utils.PyDataset, y: np.ndarray) -> bool:
+    """Whether ``y`` are labels of voxels in a PyDataset, which are looked at batch by batch and not all at once."""
+    return isinstance(data, keras.utils.PyDataset) and y.ndim >= 3
 
 
 def batches(data: tuple | keras.utils.PyDataset, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every case once, in order: (x, y) batches for validation."""
     if isinstance(data, keras.utils.PyDataset):
         for index in range(len(data)):
-            yield data[index][0], np.asarray(data[index][1]) if len(data[index]) > 1 else None
+            x, y, *_ = data[index]
+            yield np.asarray(x), np.asarray(y)
         return
     x, y = data
     for start in range(0, len(x), batch_size):
@@ -155,6 +209,8 @@ def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.Py
     x, y = np.asarray(data[0]), np.asarray(data[1])
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    if y.ndim == x.ndim >= 4 and y.shape[-1] == 1 and y.dtype.kind in "biu" and _channels(model) > 1:
+        y = y[..., 0]
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"Expected as many {name} labels as images. Received x {x.shape} and y {y.shape}.")
     if not len(x):
@@ -162,6 +218,11 @@ def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.Py
     _check_shape(x.shape, model, name=name)
     if x.dtype.kind not in "biuf":
         raise ValueError(f"Expected {name} images of numbers. Received dtype {x.dtype}.")
+    if 3 <= y.ndim == x.ndim - 1 and y.shape != x.shape[:-1]:
+        raise ValueError(
+            f"Expected {name} masks on the grid of their images. Received x {x.shape} and y {y.shape}; "
+            "medlab.batches.masks gives masks on it."
+        )
     bad = [case for case in range(len(x)) if not np.isfinite(x[case]).all()] if x.dtype.kind == "f" else []
     if bad:
         raise ValueError(
@@ -188,12 +249,27 @@ def _check_shape(shape: tuple[int, ...], model: keras.Model, *, name: str) -> No
         )
 
 
-def _augmented(augment: Augment, x: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    new, _ = augment(x, keys=keys)
+def _part(size: int, processes: int, rank: int) -> slice:
+    return slice(rank * size // processes, (rank + 1) * size // processes)
+
+
+def _channels(model: keras.Model) -> int:
+    shape = getattr(model, "output_shape", None)
+    return shape[-1] or 0 if isinstance(shape, tuple) and shape and not isinstance(shape[0], tuple | list) else 0
+
+
+def _augmented(
+    augment: Augment, x: np.ndarray, y: np.ndarray, keys: np.ndarray, masks: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    new, mask = augment(x, y, keys=keys) if masks else augment(x, keys=keys)
     new = np.asarray(new, np.float32)
     if new.shape != x.shape:
         raise ValueError(f"Expected augment to keep the shape {x.shape}. It gave {new.shape}.")
-    return new
+    if not masks:
+        return new, y
+    if np.shape(mask) != y.shape:
+        raise ValueError(f"Expected augment to give masks of shape {y.shape}. It gave {np.shape(mask)}.")
+    return new, np.asarray(mask)
 
 
 def _with_weights(x: np.ndarray, y: np.ndarray, encode: Callable, weights: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -202,12 +278,12 @@ def _with_weights(x: np.ndarray, y: np.ndarray, encode: Callable, weights: np.nd
     return x, encode(y), weights[np.asarray(y, np.int64).reshape(-1)]
 
 
-def class_counts(y: np.ndarray, objective: losses.Objective) -> str:
+def class_counts(data: tuple | keras.utils.PyDataset, y: np.ndarray, objective: losses.Objective) -> str:
     """Cases of each class as text, for the first line of a training."""
     if objective.task in (losses.BINARY, losses.MULTICLASS):
         counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=max(2, objective.outputs))
         return " + ".join(map(str, counts))
-    return str(len(y))
+    return f"{len(data)} batches of" if has_masks(data, y) else str(len(y))
 
 
 def feeds(
@@ -224,7 +300,12 @@ def feeds(
         ValueError: ``augment`` beside a PyDataset, which augments by itself.
     """
     if not isinstance(data, keras.utils.PyDataset):
-        return Feed(*data, encode=objective.encode, weights=weights, augment=augment, batch_size=batch_size, seed=seed)
+        return Feed(
+            *data, encode=objective.encode, weights=weights, augment=augment, batch_size=batch_size, seed=seed,
+            masks=objective.task == losses.SEGMENTATION,
+        )  # fmt: skip
     if augment is not None:
         raise ValueError("A PyDataset augments by itself: give augment to it (medlab.batches.Batches), not to fit.")
-    return Wrapped(data, encode=objective.encode, weights=weights)
+    unseen = objective.task == losses.SEGMENTATION
+    look = (lambda y: losses.check_labels(y, objective, name="(batch of) training")) if unseen else None
+    return Wrapped(data, encode=objective.encode, weights=weights, check=look)

@@ -6,24 +6,23 @@ It does not load or standardize images, and it judges a model only as far as cho
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
+from medlab.train import cluster, feed, loop, losses, rates, supervision, wishes
 from medlab.train import devices as machine
-from medlab.train import feed, loop, losses, optimize
 from medlab.train.loop import DivergedError
 
 __all__ = ["DivergedError", "Fit", "fit"]
-
-_LARGE = 100_000_000
-"""Weights above which no running mean is kept unless asked for: it takes as much memory as the model, twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Fit:
 
     Attributes:
         model: the model given, with its best weights, in its own precision.
-        history: one row an epoch: epoch, loss, val_loss, val_auc, val_accuracy, learning_rate,
+        history: one row an epoch: epoch, loss, val_loss, val_auc and val_accuracy or val_dice, learning_rate,
             seconds. Validation is of the weights that would be kept: their running mean where there is one.
         seconds: wall time of this call's epochs.
         device: what it ran on.
@@ -68,7 +67,7 @@ def fit(
     augment: Callable | None = None,
     class_weight: str | dict[int, float] | None = None,
     precision: str = "auto",
-    devices: str = "auto",
+    devices: str | int | Sequence[str] = "auto",
     seed: int = 0,
     run: str | Path | runs.Run | None = None,
     progress: bool = True,
@@ -79,29 +78,41 @@ def fit(
     patience: str | int | None = "auto",
     resume: bool = False,
     tensorboard: bool = False,
+    max_seconds: float | None = None,
+    deep_supervision: str | bool = "auto",
+    accumulate: int = 1,
+    clip: float | None = 1.0,
 ) -> Fit:
     """Trains ``model`` and gives it back with its best weights.
 
     Args:
         model: any built Keras model with one input and one output.
-        train: x (n, i, j[, k], c) and y, (n,) class indices or (n, classes) 0/1; or a PyDataset of such batches.
-        validation: the same form; the best weights are those with the best AUC on it (on equal AUC, or where AUC is
-            undefined, the least loss). Without it the last weights are kept.
+        train: x (n, i, j[, k], c) and y; or a PyDataset of such batches. y is (n,) class indices; (n, classes) 0/1,
+            NaN or -1 where a label is missing; or masks (n, i, j[, k]) of whole numbers, 0 for background and below 0
+            where unknown, for a model with an output (n, i, j[, k], classes).
+        validation: the same form; the best weights are those with the best AUC or, for masks, the best Dice on it (on
+            equal ones, or where it is undefined, the least loss). Without it the last weights are kept.
         epochs: how often every training case is seen.
         batch_size: cases a step.
-        optimizer: a Keras name or a new optimizer.
-        learning_rate: its peak, or ``"auto"``: a stated rule (:func:`medlab.train.optimize.rule`).
-        schedule: ``"cosine"``, ``"constant"`` or a Keras schedule.
-        loss: ``"auto"``: cross-entropy that fits labels and outputs; or what Keras' ``compile`` takes.
-        augment: ``augment(x, keys=keys) -> (x, mask)``, such as :func:`medlab.augment.policy` gives; keys (n, 3)
-            are seed, epoch and number of each case, from which alone all randomness should follow.
+        optimizer: a name (:func:`medlab.train.optimize.make`) or a new Keras optimizer.
+        learning_rate: its peak; ``"auto"``: a stated rule (:func:`medlab.train.optimize.rule`); ``"find"``: what
+            :func:`medlab.train.find_learning_rate` suggests.
+        schedule: a name of :func:`medlab.train.schedules.build` or a Keras schedule. ``"plateau"`` multiplies the rate
+            by 0.3 after a tenth of the epochs, at least 3, without a better validation score.
+        loss: ``"auto"``: what fits labels and outputs, and why; a name such as ``"dice"``, ``"focal"``; or what Keras'
+            ``compile`` takes.
+        augment: ``augment(x, keys=keys) -> (x, mask)``, for masks ``augment(x, mask, keys=keys)``, such as
+            :func:`medlab.augment.policy` gives; keys (n, 3) are seed, epoch and number of each case, from which alone
+            all randomness should follow.
         class_weight: None, ``"balanced"`` or a dict from class index to weight.
         precision: ``"auto"``, ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
-        devices: ``"auto"``, ``"cpu"`` or ``"gpu"``.
+        devices: ``"auto"`` (all GPUs, else the CPU), ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``["gpu:0", "gpu:1"]``, or how
+            many. They share each batch alike, so that the weights are those of one device; see
+            :func:`medlab.train.connect` for several machines.
         seed: order, augmentation and dropout; the same seed on the same machine gives the same numbers. The global
             generators of Python, NumPy and the backend are seeded with it.
         run: run folder for ``model.keras``, ``history.csv``, ``run.json`` and the state to resume from.
-        progress: one line an epoch, a bar in Jupyter.
+        progress: one line an epoch; in Jupyter a bar with live curves and a stop button.
         warmup: share of the steps in which the learning rate rises.
         weight_decay: decoupled weight decay; None takes the optimizer's own.
         label_smoothing: 0 to below 1.
@@ -111,18 +122,29 @@ def fit(
             at least 5; None never stops.
         resume: go on from the state in ``run``, if there is one; the curve is as if it had not been interrupted.
         tensorboard: also write event files to ``<run>/tensorboard``.
+        max_seconds: wall time for all epochs and their validation, after which training ends, within an epoch if need
+            be. The schedule goes by the time where that runs out before the epochs, so that the rate has come down by
+            then. Such a training repeats itself only as exactly as its clock.
+        deep_supervision: ``"auto"``: where masks are learned and layers are named decode2, decode3, ... these get
+            losses of their own in training (:mod:`medlab.train.supervision`); True, False.
+        accumulate: batches whose gradients are averaged for one step of the weights.
+        clip: what the norm of all gradients together is held below; None leaves them.
 
     Returns:
         The fit.
 
     Raises:
         ValueError: arguments, images or labels that cannot be trained on; a state of other settings.
-        DivergedError: the loss became NaN; the model has the best weights of the epochs before.
+        DivergedError: the loss became NaN or grew without end; the model has the best weights of the epochs before.
+        OutOfMemoryError: a step needs more memory than there is; says which batch would fit.
+        DiskFullError: the disk is full; what was saved before is whole.
         KeyboardInterrupt: passed on after saying how to resume.
     """
-    _check_numbers(epochs=epochs, batch_size=batch_size, seed=seed)
+    _check_numbers(epochs=epochs, batch_size=batch_size, seed=seed, accumulate=accumulate)
     if run is None and (resume or tensorboard):
         raise ValueError("resume and tensorboard need a run folder: run=...")
+    if max_seconds is not None and not max_seconds > 0:
+        raise ValueError(f"Expected max_seconds above 0, or None. Received {max_seconds!r}.")
     data = feed.check(train, model, name="training")
     held_out = None if validation is None else feed.check(validation, model, name="validation")
     y = feed.labels(data)
@@ -130,39 +152,65 @@ def fit(
     losses.check_labels(y, objective)
     if held_out is not None:
         losses.check_labels(feed.labels(held_out), objective, name="validation")
+    levels, levels_reason = supervision.levels(
+        model, deep_supervision, segmentation=objective.task == losses.SEGMENTATION
+    )
     weights, weights_reason = losses.class_weights(y, class_weight, objective)
     batches = feed.feeds(data, objective, weights, augment, batch_size, seed)
-    steps = epochs * len(batches)
-    momentum = _momentum(ema, steps, model) if isinstance(optimizer, str) else None
-    choice = optimize.make(
-        optimizer, learning_rate=learning_rate, schedule=schedule, steps=steps, batch_size=batch_size, warmup=warmup,
-        weight_decay=weight_decay, ema=momentum,
+    setup = machine.choose(
+        model, devices=devices, precision=precision, batch_size=batches.size if isinstance(batches, feed.Feed) else None
+    )
+    batches.share(len(setup.names), setup.processes, setup.rank)
+    if max_seconds is not None and setup.processes > 1:
+        raise ValueError("max_seconds is for one process: several have clocks of their own. Give epochs alone.")
+    folder = None if run is None else runs.open(run)
+    learning_rate, rate_reason = _learning_rate(
+        learning_rate, folder if resume else None, model, data, optimizer=optimizer, batch_size=batch_size, loss=loss,
+        augment=augment, precision=precision, devices=devices, seed=seed,
     )  # fmt: skip
-    stop_after = _patience(patience, epochs, held_out is not None)
-    setup = machine.choose(model, devices=devices, precision=precision)
+    steps = epochs * len(batches)
+    momentum = wishes.momentum(ema, steps, model) if isinstance(optimizer, str) else None
+    with setup.scope():
+        choice, paced = wishes.optimizer(
+            cluster.remade(optimizer, setup), timed=max_seconds is not None, learning_rate=learning_rate,
+            schedule=schedule, steps=steps, batch_size=batch_size * accumulate, warmup=warmup,
+            weight_decay=weight_decay, ema=momentum, clip_norm=clip, accumulation=accumulate, model=model,
+            reason=rate_reason,
+        )  # fmt: skip
+    stop_after = wishes.patience(patience, epochs, held_out is not None)
     choices = {
         "device": setup.device,
         "precision": f"{setup.precision} ({setup.reason})",
+        "arithmetic": setup.arithmetic,
         "loss": objective.reason,
         "class weights": weights_reason,
-        "optimizer": choice.name + (f", kept weights are a running mean (momentum {momentum:.4g})" if momentum else ""),
+        "optimizer": wishes.said_of_optimizer(choice, momentum, accumulate),
         "learning rate": f"{choice.learning_rate:.3g} ({choice.reason})",
-        "best weights": _kept(held_out is not None, objective, stop_after),
+        "best weights": wishes.kept(held_out is not None, objective, stop_after),
     }
-    # Shapes and not names: Keras numbers the layers of a session, so that a network made again has other names.
+    if objective.task == losses.SEGMENTATION:
+        choices["deep supervision"] = levels_reason
+    if batches.size < batch_size and isinstance(batches, feed.Feed):
+        choices["batch size"] = f"{batches.size}: there are not {batch_size} cases"
+    if max_seconds is not None:
+        choices["time"] = wishes.said_of_time(max_seconds, paced)
+    # Shapes and not names: Keras numbers what is made in a session, so that a network made again has other names.
+    name = re.sub(r"_\d+$", "", model.name)
     settings = {
-        "model": f"{model.name} {_fingerprint(str(tuple(one.shape)) for one in model.weights)}",
+        "model": f"{name} {_fingerprint(str(tuple(one.shape)) for one in model.weights)}",
         "training cases": _describe_data(data, y),
         "epochs": epochs, "batch_size": batch_size, "optimizer": choice.name, "learning_rate": choice.learning_rate,
         "schedule": schedule if isinstance(schedule, str) else type(schedule).__name__, "warmup": warmup,
         "weight_decay": weight_decay, "ema": momentum, "loss": objective.reason, "class_weight": weights_reason,
         "precision": setup.precision, "seed": seed, "patience": stop_after, "augment": _describe(augment),
+        "max_seconds": max_seconds, "deep_supervision": list(levels), "accumulate": accumulate, "clip": clip,
     }  # fmt: skip
     job = loop.Job(
         model=model, batches=batches, validation=held_out, objective=objective, choice=choice, setup=setup,
         choices=choices, settings=settings, epochs=epochs, batch_size=batch_size, patience=stop_after,
-        averaged=momentum is not None, seed=seed, run=None if run is None else runs.open(run), resume=resume,
-        tensorboard=tensorboard, shown=progress, cases=feed.class_counts(y, objective),
+        averaged=momentum is not None, seed=seed, run=folder, resume=resume, tensorboard=tensorboard, shown=progress,
+        cases=feed.class_counts(data, y, objective), levels=tuple(levels), max_seconds=max_seconds, paced=paced,
+        plateau=max(3, epochs // 10) if schedule == "plateau" else None,
     )  # fmt: skip
     state, seconds, stopped = loop.train(job)
     return Fit(
@@ -170,41 +218,23 @@ def fit(
     )
 
 
-def _check_numbers(*, epochs: int, batch_size: int, seed: int) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+def _learning_rate(
+    learning_rate: str | float, before: runs.Run | None, model: keras.Model, data: Any, **settings: Any
+) -> tuple[str | float, str]:
+    """The rate to use and why; ``"find"`` looks for one, once: a resumed training keeps that of its run folder."""
+    if learning_rate != "find":
+        return learning_rate, "as given"
+    known = {} if before is None else before.facts().get("train", {})
+    if known.get("epochs"):
+        return known["learning_rate"], "found by the range test"
+    return rates.find_learning_rate(model, data, **settings).suggestion, "found by the range test"
+
+
+def _check_numbers(**numbers: int) -> None:
+    for name, value in numbers.items():
+        least = 0 if name == "seed" else 1
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
             raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {value!r}.")
-
-
-def _momentum(ema: str | float | None, steps: int, model: keras.Model) -> float | None:
-    """Momentum of the running mean of the weights: by default over a twentieth of all steps, at most 1000."""
-    if ema is None:
-        return None
-    if ema == "auto":
-        if model.count_params() > _LARGE:
-            return None
-        return max(0.0, min(0.999, 1 - 20 / steps)) or None
-    if isinstance(ema, str) or not 0 < ema < 1:
-        raise ValueError(f'Expected ema "auto", None or a momentum between 0 and 1. Received {ema!r}.')
-    return float(ema)
-
-
-def _patience(patience: str | int | None, epochs: int, validated: bool) -> int | None:
-    if patience is None or not validated:
-        return None
-    if patience == "auto":
-        return max(5, (epochs + 1) // 2)
-    if isinstance(patience, bool) or not hasattr(patience, "__index__") or patience < 1:
-        raise ValueError(f'Expected patience "auto", None or a whole number of at least 1. Received {patience!r}.')
-    return int(patience)
-
-
-def _kept(validated: bool, objective: losses.Objective, patience: int | None) -> str:
-    if not validated:
-        return "those of the last epoch: there is no validation set"
-    measure = "least validation loss" if objective.task == losses.OTHER else "best validation AUC"
-    end = "" if patience is None else f"; stops after {patience} epochs without a better one"
-    return f"those of the epoch with the {measure}{end}"
 
 
 def _fingerprint(texts: Iterable[str | bytes]) -> str:
@@ -216,8 +246,10 @@ def _fingerprint(texts: Iterable[str | bytes]) -> str:
 
 def _describe_data(data: tuple | keras.utils.PyDataset, y: np.ndarray) -> str:
     """Number and fingerprint of the training cases."""
+    if feed.has_masks(data, y):
+        return f"{len(data)} batches"
     x = [] if isinstance(data, keras.utils.PyDataset) else data[0]
-    parts = [np.ascontiguousarray(one).tobytes() for one in (y, *x)]
+    parts = (np.ascontiguousarray(one).tobytes() for one in (*y, *x))
     return f"{len(y)} {_fingerprint(parts)}"
 
 

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from medlab.backend import keras
+from medlab.train import labels, regions
+from medlab.train.labels import check_labels, class_weights
+from medlab.train.regions import boundary, dice, dice_ce, focal, focal_tversky, masked_bce, tversky
 
-BINARY, MULTICLASS, MULTILABEL, OTHER = "binary", "multiclass", "multilabel", "other"
+__all__ = [
+    "Objective", "boundary", "check_labels", "choose", "class_weights", "dice", "dice_ce", "focal", "focal_tversky",
+    "masked_bce", "tversky",
+]  # fmt: skip
+
+BINARY, MULTICLASS, MULTILABEL, SEGMENTATION, OTHER = "binary", "multiclass", "multilabel", "segmentation", "other"
+REGIONS = ("dice", "dice_ce", "tversky", "focal", "focal_tversky", "boundary")
+"""Losses of segmentation that ``loss`` takes by name; they live in :mod:`medlab.train.regions`."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +31,15 @@ class Objective:
     """What is minimized.
 
     Attributes:
-        task: ``"binary"``, ``"multiclass"``, ``"multilabel"`` or ``"other"`` (no AUC, best weights by loss).
+        task: ``"binary"``, ``"multiclass"``, ``"multilabel"``, ``"segmentation"`` or ``"other"`` (best weights by
+            loss).
         loss: the Keras loss of training, with label smoothing.
         plain_loss: the same without label smoothing, for validation.
         encode: labels as the user has them to labels as the loss wants them.
         outputs: width of the model's output (1 for a binary task).
         logits: whether the model gives logits.
         reason: one line that says what was chosen and why.
+        partial: whether labels of a multi-label task are missing.
     """
 
     task: str
@@ -36,6 +49,12 @@ class Objective:
     outputs: int
     logits: bool
     reason: str
+    partial: bool = False
+
+    @property
+    def judged(self) -> str:
+        """Column of the history by which the best weights are chosen."""
+        return {SEGMENTATION: "val_dice", OTHER: "val_loss"}.get(self.task, "val_auc")
 
 
 def choose(
@@ -45,12 +64,14 @@ def choose(
 
     Args:
         model: a model with one output.
-        y: labels of some cases: (n,) class indices, (n, classes) 0/1 multi-label, or anything else with a loss given.
-        loss: ``"auto"``, or what ``keras.Model.compile`` takes as loss.
-        label_smoothing: 0 to below 1, with ``loss="auto"`` only (Szegedy et al. 2016, section 7).
+        y: labels of some cases: (n,) class indices; (n, classes) 0/1 multi-label, NaN or -1 where a label is missing;
+            (n, i, j[, k]) class of each voxel, below 0 where it is unknown; or anything else with a loss given.
+        loss: ``"auto"``, a name of ``REGIONS`` for segmentation, or what ``keras.Model.compile`` takes as loss.
+        label_smoothing: 0 to below 1, with ``loss="auto"`` and one label a case only (Szegedy et al. 2016, section 7).
 
     Raises:
-        ValueError: no loss follows from labels and outputs, or the model has several outputs.
+        ValueError: no loss follows from labels and outputs, the loss does not fit them, or the model has several
+            outputs.
     """
     shape = model.output_shape
     if not isinstance(shape, tuple) or (shape and isinstance(shape[0], tuple | list)):
@@ -61,32 +82,56 @@ def choose(
         )
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"Expected label_smoothing from 0 to below 1. Received {label_smoothing!r}.")
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected labels of numbers: class indices from 0. Received dtype {y.dtype}, such as {labels.first(y)!r}. "
+            "Turn names into indices: numpy.unique(names, return_inverse=True)[1]."
+        )
     activation = _final_activation(model)
     logits = activation not in ("sigmoid", "softmax")
-    outputs = shape[-1] if len(shape) == 2 else 0
-    task = _task(y, outputs, activation)
+    task = _task(y, shape, activation)
+    outputs = shape[-1] if len(shape) == 2 or task == SEGMENTATION else 0
+    partial = task == MULTILABEL and bool(np.any(np.isnan(y) | (y == -1) if y.dtype.kind == "f" else y == -1))
     if loss != "auto":
-        made = keras.losses.get(loss) if isinstance(loss, str) else loss
-        name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", type(loss).__name__))
-        return Objective(task, made, made, np.asarray, outputs, logits, f"{name}, as given")
+        if label_smoothing:
+            raise ValueError('label_smoothing is for loss="auto". A loss that is given smooths by its own argument.')
+        return _given(loss, task, y, outputs, activation, partial)
     gives = ("logits" if logits else activation) + (" output" if outputs == 1 else " outputs")
+    if task == SEGMENTATION:
+        if label_smoothing:
+            raise ValueError("label_smoothing is for one label a case. Leave it at 0 for segmentation.")
+        _need_logits("dice_ce", logits, activation)
+        made = regions.dice_ce()
+        return Objective(
+            task, made, made, _encoder(made, outputs), outputs, logits,
+            f"Dice + cross-entropy: one of {outputs} classes a voxel, {gives}; Dice counts small regions as much as "
+            "large ones, cross-entropy gives smooth gradients",
+        )  # fmt: skip
     if task == BINARY:
         made = keras.losses.BinaryCrossentropy, lambda y: np.asarray(y, np.float32).reshape(-1, 1)
         reason = f"binary cross-entropy: labels 0 and 1, {gives.replace('logits output', 'one logit')}"
     elif task == MULTICLASS:
-        made = (
-            keras.losses.CategoricalCrossentropy,
-            lambda y: np.eye(outputs, dtype=np.float32)[np.asarray(y, np.int64)],
-        )
+        made = keras.losses.CategoricalCrossentropy, lambda y: labels.one_hot(y, outputs)
         reason = f"categorical cross-entropy: one of {outputs} classes a case, {gives}"
+    elif task == MULTILABEL and partial:
+        _need_logits("masked_bce", logits, activation)
+        made = regions.masked_bce()
+        reason = (
+            f"binary cross-entropy of each of {outputs} labels where it is known "
+            f"({100 * np.mean(labels.known(y)):.3g} % are), {gives}"
+        ) + (f", labels smoothed by {label_smoothing:g}" if label_smoothing else "")
+        smooth = _smoothed(made, label_smoothing)
+        return Objective(task, smooth, made, _encoder(made, outputs), outputs, logits, reason, partial=True)
     elif task == MULTILABEL:
         made = keras.losses.BinaryCrossentropy, lambda y: np.asarray(y, np.float32)
         reason = f"binary cross-entropy of each of {outputs} labels, {gives}"
     else:
         raise ValueError(
             f"No loss follows from labels of shape {('n', *np.shape(y)[1:])} and outputs of shape {shape}. "
-            "Expected labels (n,) with an output (n, 1) or (n, classes), or 0/1 labels (n, classes) with an output "
-            "(n, classes). Give the labels in that form, another number of classes to the model, or loss=..."
+            "Expected labels (n,) with an output (n, 1) or (n, classes), 0/1 labels (n, classes) with an output "
+            "(n, classes), or masks (n, i, j[, k]) with an output (n, i, j[, k], classes) of at least two classes, "
+            "background included. Give the labels in that form, another number of classes to the model, or loss=..."
         )
     kind, encode = made
     if label_smoothing:
@@ -95,81 +140,100 @@ def choose(
     return Objective(task, smooth, kind(from_logits=logits), encode, outputs, logits, reason)
 
 
-def class_weights(
-    y: np.ndarray, class_weight: str | dict | None, objective: Objective
-) -> tuple[np.ndarray | None, str]:
-    """The weight of each class in the loss, and one line that says why.
-
-    Args:
-        y: (n,) class indices of the training cases.
-        class_weight: None, ``"balanced"`` (n / (classes * cases of the class), King and Zeng 2001: the mean weight of
-            a case is 1), or a dict from class index to weight; classes that are not named weigh 1.
-        objective: the task.
-
-    Returns:
-        (classes,) float32 or None, and the line.
-
-    Raises:
-        ValueError: weights for a task without one class a case, an unknown class, a weight that is not above 0.
-    """
-    if class_weight is None:
-        return None, "none"
-    if objective.task not in (BINARY, MULTICLASS):
-        raise ValueError("Class weights need one class a case: labels (n,) of class indices. Leave class_weight=None.")
-    classes = max(objective.outputs, 2)
-    counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=classes)
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise ValueError(f'Expected class_weight None, "balanced" or a dict. Received {class_weight!r}.')
-        present = np.count_nonzero(counts)
-        weights = np.where(counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 0).astype(np.float32)
-        said = ", ".join(f"{weight:.3g}" for weight in weights)
-        return weights, f"balanced: {said} for {', '.join(map(str, counts))} cases of the classes"
-    weights = np.ones(classes, np.float32)
-    for name, weight in class_weight.items():
-        if name not in range(classes):
-            raise ValueError(f"Expected class indices 0 to {classes - 1} in class_weight. Received {name!r}.")
-        if not np.isfinite(weight) or weight <= 0:
-            raise ValueError(f"Expected class weights above 0. Received {weight!r} for class {name}.")
-        weights[int(name)] = weight
-    return weights, "as given: " + ", ".join(f"{weight:.3g}" for weight in weights)
-
-
-def check_labels(y: np.ndarray, objective: Objective, *, name: str = "training") -> None:
-    """Refuses labels that cannot be learned.
-
-    Raises:
-        ValueError: NaN, a label that is no whole number or outside the classes, or one class only.
-    """
-    y = np.asarray(y)
-    if y.dtype.kind == "f" and np.isnan(y).any():
+def _given(
+    loss: str | Callable, task: str, y: np.ndarray, outputs: int, activation: str | None, partial: bool
+) -> Objective:
+    """The objective of a loss that the caller chose, after holding it against labels and outputs."""
+    logits = activation not in ("sigmoid", "softmax")
+    if isinstance(loss, str) and loss in (*REGIONS, "masked_bce"):
+        wanted = {"masked_bce": (MULTILABEL,), "focal": (SEGMENTATION, BINARY, MULTICLASS)}.get(loss, (SEGMENTATION,))
+        if task not in wanted:
+            form = "0/1 labels (n, classes)" if loss == "masked_bce" else "masks (n, i, j[, k])"
+            raise ValueError(
+                f"The loss {loss!r} needs {form} and a model with an output for each class. Received labels of "
+                f"shape {('n', *y.shape[1:])} with {outputs or 'no'} class output(s), the task {task}."
+            )
+        _need_logits(loss, logits, activation)
+        made = getattr(regions, loss)()
+        return Objective(task, made, made, _encoder(made, outputs), outputs, logits, f"{loss}, as given", partial)
+    try:
+        made = keras.losses.get(loss) if isinstance(loss, str) else loss
+    except ValueError:
         raise ValueError(
-            f"{int(np.isnan(y).reshape(len(y), -1).any(1).sum())} {name} case(s) have NaN as label. Drop them."
-        )
-    if objective.task == OTHER:
+            f'Expected loss to be "auto", one of {", ".join((*REGIONS, "masked_bce"))}, a name of Keras such as '
+            f"'binary_crossentropy', or a function. Received {loss!r}."
+        ) from None
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", type(loss).__name__))
+    if isinstance(made, regions.RegionLoss):
+        _need_logits(name, logits, activation)
+    _check_given(made, str(name), y, outputs, activation)
+    return Objective(task, made, made, _encoder(made, outputs), outputs, logits, f"{name}, as given", partial)
+
+
+def _encoder(made: Callable, outputs: int) -> Callable[[np.ndarray], np.ndarray]:
+    """How labels become what the loss takes: by the loss's own ``encode`` where it has one."""
+    return (lambda y: made.encode(y, outputs)) if hasattr(made, "encode") else np.asarray
+
+
+def _check_given(made: Any, name: str, y: np.ndarray, outputs: int, activation: str | None) -> None:
+    """Refuses a loss of Keras that would take logits for probabilities, or one form of labels for another."""
+    kind = getattr(made, "name", None) or getattr(made, "__name__", "")
+    kind = "".join(part.capitalize() for part in str(kind).split("_")).lower()
+    if "crossentropy" not in kind or not outputs:
         return
-    highest = 1 if objective.task != MULTICLASS else objective.outputs - 1
-    wrong = (y < 0) | (y > highest) | (y != np.floor(y))
-    if wrong.any():
+    taken = getattr(made, "from_logits", getattr(made, "_fn_kwargs", {}).get("from_logits", False))
+    gives = activation if activation in ("sigmoid", "softmax") else None
+    if bool(taken) and gives:
         raise ValueError(
-            f"Expected {name} labels 0 to {highest} for a model with {objective.outputs} output(s). "
-            f"Received {np.unique(y[wrong])[:5].tolist()}; mend the labels or give the model more classes."
+            f"The loss {name} takes logits, but the model ends in {gives}. Leave the activation away, or make the "
+            "loss with from_logits=False."
         )
-    if name != "training":
-        return
-    constant = (y == y[:1]).all(axis=0)
-    if np.all(constant):
+    if not taken and activation in (None, "linear"):
         raise ValueError(
-            f"All {len(y)} training cases have the same label {y[0].tolist()}. Nothing can be learned from one class; "
-            "add cases of another one or split stratified (medlab.clean.split)."
+            f"The loss {name} takes probabilities, but the model gives logits. Make it with from_logits=True, or "
+            'leave loss="auto".'
+        )
+    if kind.startswith("categorical") and (y.ndim == 1 or y.shape[-1] != outputs):
+        raise ValueError(
+            f"The loss {name} takes labels (n, {outputs}), one column a class. Received shape {('n', *y.shape[1:])}: "
+            'class indices take sparse_categorical_crossentropy, or loss="auto".'
+        )
+    if kind.startswith("sparse") and (y.ndim > 1 and y.shape[-1] == outputs):
+        raise ValueError(
+            f"The loss {name} takes class indices (n,). Received shape {('n', *y.shape[1:])}: one column a class "
+            'takes categorical_crossentropy, or loss="auto".'
+        )
+    if kind.startswith("binary") and y.ndim == 1 and outputs != 1:
+        raise ValueError(
+            f"The loss {name} takes an output for each label. Received labels (n,) and a model with {outputs} "
+            'outputs: give the model one output, or leave loss="auto".'
         )
 
 
-def _task(y: np.ndarray, outputs: int, activation: str | None) -> str:
-    y = np.asarray(y)
+def _need_logits(name: str, logits: bool, activation: str | None) -> None:
+    if not logits:
+        raise ValueError(
+            f"The loss {name} takes logits, but the model ends in {activation}. Leave the activation away; "
+            "medlab.evaluate.predict gives probabilities."
+        )
+
+
+def _smoothed(loss: Callable, label_smoothing: float) -> Callable:
+    """The same with 0/1 labels moved to the middle; missing ones stay below 0."""
+
+    def smoothed(y_true: Any, y_pred: Any) -> Any:
+        return loss(keras.ops.where(y_true < 0, y_true, y_true * (1 - label_smoothing) + label_smoothing / 2), y_pred)
+
+    return smoothed if label_smoothing else loss
+
+
+def _task(y: np.ndarray, shape: tuple, activation: str | None) -> str:
+    outputs = shape[-1] if len(shape) == 2 else 0
+    if len(shape) >= 4 and y.ndim == len(shape) - 1 and shape[-1] is not None and shape[-1] > 1:
+        return SEGMENTATION
     if y.ndim == 2 and y.shape[1] == 1 and outputs != 1:
         y = y[:, 0]
-    if y.dtype.kind not in "biuf" or outputs == 0:
+    if outputs == 0:
         return OTHER
     if y.ndim == 1 or y.shape[1:] == (1,):
         return BINARY if outputs == 1 else MULTICLASS

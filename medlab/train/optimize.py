@@ -1,24 +1,56 @@
-"""Optimizers, schedules and the learning-rate range test.
+"""Optimizers by name, each with the rule for its learning rate.
 
-In: names and numbers. Out: Keras optimizers, and a curve of loss over learning rate.
+In: names and numbers. Out: a Keras optimizer, its peak learning rate and the words that say why.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from medlab.backend import keras
+from medlab.train import schedules
+from medlab.train.schedules import SCHEDULES
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["OPTIMIZERS", "SCHEDULES", "Choice", "make", "rule"]
 
-SCHEDULES = ("cosine", "constant")
-_ADAPTIVE = ("adam", "adamw", "nadam", "adamax", "lamb")
+_NO_DECAY = ["bias", "gamma", "beta"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A Keras optimizer with its arguments, and its rate at 32 cases a step: in proportion to the batch, or its root.
+
+    ``decay`` is its weight decay where the user gives none; None leaves Keras' own.
+    """
+
+    keras_name: str
+    arguments: dict[str, Any]
+    rate: float
+    root: bool
+    source: str
+    decay: float | None = None
+
+
+_LINEAR = "in proportion to the batch (Goyal et al. 2017)"
+_ROOT = "with the root of the batch (Malladi et al. 2022)"
+_KINDS = {
+    "sgd": _Kind("SGD", {}, 0.1, False, _LINEAR),
+    "momentum": _Kind("SGD", {"momentum": 0.9}, 0.05, False, _LINEAR),
+    "nesterov": _Kind("SGD", {"momentum": 0.9, "nesterov": True}, 0.05, False, _LINEAR),
+    "rmsprop": _Kind("RMSprop", {}, 1e-3, True, _ROOT),
+    "adam": _Kind("Adam", {}, 1e-3, True, _ROOT),
+    "adamw": _Kind("AdamW", {}, 1e-3, True, _ROOT),
+    "lion": _Kind("Lion", {}, 2e-4, True, "a fifth of AdamW's, and five times its decay (Chen et al. 2023)", 0.02),
+    "muon": _Kind("Muon", {}, 1e-3, True, "AdamW's (Liu et al. 2025)"),
+}  # fmt: skip
+OPTIMIZERS = tuple(name for name, kind in _KINDS.items() if hasattr(keras.optimizers, kind.keras_name))
 
 
 @dataclass(frozen=True)
@@ -42,197 +74,113 @@ def make(
     warmup: float = 0.1,
     weight_decay: float | None = None,
     ema: float | None = None,
+    clip_norm: float | None = 1.0,
+    accumulation: int = 1,
+    model: keras.Model | None = None,
+    reason: str = "as given",
 ) -> Choice:
     """An optimizer for ``steps`` steps.
 
     Args:
-        optimizer: a Keras name such as ``"adamw"``, ``"sgd"``, or an optimizer, which is used as it is.
+        optimizer: one of ``OPTIMIZERS``, or a Keras optimizer, which is used as it is. ``"momentum"`` and
+            ``"nesterov"`` are SGD with momentum 0.9; ``"lion"`` takes the sign of a running mean (Chen et al. 2023);
+            ``"muon"`` makes the update of each matrix orthogonal. Keras' Muon does so for weights of two axes alone
+            (dense, recurrent and attention layers) and takes AdamW for all others, convolutions and the last layer
+            among them.
         learning_rate: the peak, or ``"auto"``: see :func:`rule`.
-        schedule: ``"cosine"`` (linear warm-up from 0, then half a cosine to 0; Loshchilov and Hutter 2017),
-            ``"constant"``, or a Keras ``LearningRateSchedule``.
+        schedule: one of ``SCHEDULES`` or a Keras ``LearningRateSchedule``, see
+            :func:`medlab.train.schedules.build`.
         steps: steps of the whole training.
         batch_size: cases a step, for the rule.
         warmup: share of the steps for the warm-up.
-        weight_decay: decoupled decay (AdamW) of all weights but biases and normalization; None takes the optimizer's.
+        weight_decay: decoupled decay (Loshchilov and Hutter 2019) of all weights but biases and those of
+            normalization; None takes the optimizer's own (adamw and muon 0.004, lion 0.02, others none).
         ema: momentum of the running mean of the weights, or None for none.
+        clip_norm: the norm of all gradients together is held below this; None leaves them.
+        accumulation: batches whose gradients are averaged for one step of the weights.
+        model: the model to train, so that Muon knows its last layer.
+        reason: why the learning rate is this one, where it is a number.
 
     Raises:
         ValueError: an unknown name, or a number out of range.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
-        if learning_rate != "auto":
-            raise ValueError("The optimizer given has its own learning rate. Leave learning_rate='auto'.")
-        if optimizer.built:
-            raise ValueError("The optimizer given has been used before. Make a new one for each training.")
-        name = type(optimizer).__name__.lower()  # Keras numbers optimizer.name within a session
-        return Choice(optimizer, name, float(optimizer.learning_rate), f"that of the {name} given")
+        return _given(optimizer, learning_rate)
     if not isinstance(optimizer, str):
         raise ValueError(f"Expected the name of an optimizer or a Keras optimizer. Received {optimizer!r}.")
     name = optimizer.lower()
+    kind = _kind(name, optimizer)
     if learning_rate == "auto":
         peak, reason = rule(name, batch_size)
-    elif isinstance(learning_rate, int | float) and math.isfinite(learning_rate) and learning_rate > 0:
-        peak, reason = float(learning_rate), "as given"
+    elif _above_zero(learning_rate):
+        peak = float(learning_rate)
     else:
-        raise ValueError(f'Expected learning_rate "auto" or a number above 0. Received {learning_rate!r}.')
-    rate, said = _schedule(schedule, peak, steps, warmup)
-    settings: dict[str, Any] = {"learning_rate": rate, "global_clipnorm": 1.0}
-    if weight_decay is not None:
-        settings["weight_decay"] = weight_decay
+        raise ValueError(f'Expected learning_rate "auto", "find" or a number above 0. Received {learning_rate!r}.')
+    rate, said = schedules.build(schedule, peak, steps, warmup)
+    settings: dict[str, Any] = {**kind.arguments, "learning_rate": rate}
+    if clip_norm is not None:
+        if not _above_zero(clip_norm):
+            raise ValueError(f"Expected clip_norm to be above 0, or None. Received {clip_norm!r}.")
+        settings["global_clipnorm"] = float(clip_norm)
+    if accumulation > 1:
+        settings["gradient_accumulation_steps"] = int(accumulation)
     if ema is not None:
         settings |= {"use_ema": True, "ema_momentum": ema}
-    if name == "sgd":
-        settings |= {"momentum": 0.9, "nesterov": True}
-    try:
-        made = keras.optimizers.get({"class_name": name, "config": settings})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"Keras has no optimizer {optimizer!r} ({str(error).splitlines()[0]}).") from None
-    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    decay = kind.decay if weight_decay is None else _decay(weight_decay)
+    if decay is not None:
+        settings["weight_decay"] = decay
+    if name == "muon":
+        settings |= _muon(model, decay)
+    made = getattr(keras.optimizers, kind.keras_name)(**settings)
+    made.exclude_from_weight_decay(var_names=_NO_DECAY)
     return Choice(made, name, peak, f"{reason}; {said}", rate if callable(rate) else None)
 
 
 def rule(optimizer: str, batch_size: int) -> tuple[float, str]:
     """A peak learning rate that is right within a factor of three for most networks, and the sentence that says why.
 
-    Adam and its kin: 1e-3 (Kingma and Ba 2015) at 32 cases a step, with the square root of the batch (Malladi et al.
-    2022). Others: 0.05 at 32, in proportion (Goyal et al. 2017).
+    At 32 cases a step: 1e-3 for Adam, AdamW (Kingma and Ba 2015), RMSprop and Muon, 2e-4 for Lion, a third to a tenth
+    of AdamW's (Chen et al. 2023, section 5), 0.05 for momentum and Nesterov, 0.1 for plain SGD. With the batch, those
+    that divide by the gradient's size grow with its square root, the others in proportion.
     """
+    kind = _kind(optimizer.lower(), optimizer)
     ratio = batch_size / 32
-    if optimizer in _ADAPTIVE:
-        return 1e-3 * math.sqrt(ratio), f"rule for {optimizer}: 1e-3 * sqrt({batch_size} cases a step / 32)"
-    return 0.05 * ratio, f"rule for {optimizer}: 0.05 * {batch_size} cases a step / 32"
+    factor = f"sqrt({batch_size} cases a step / 32)" if kind.root else f"{batch_size} cases a step / 32"
+    return kind.rate * (math.sqrt(ratio) if kind.root else ratio), f"rule for {optimizer}: {kind.rate:g} * {factor}"
 
 
-def _schedule(schedule: str | Callable, peak: float, steps: int, warmup: float) -> tuple[Any, str]:
-    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return schedule, "schedule as given"
-    if schedule == "constant":
-        return peak, "constant"
-    if schedule != "cosine":
-        raise ValueError(f"Expected schedule to be one of {SCHEDULES} or a Keras one. Received {schedule!r}.")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"Expected warmup from 0 to below 1. Received {warmup!r}.")
-    rising = min(round(warmup * steps), steps - 1)
-    if rising < 1:
-        return keras.optimizers.schedules.CosineDecay(peak, steps), "cosine to 0"
-    made = keras.optimizers.schedules.CosineDecay(
-        peak / rising, max(steps - rising, 1), warmup_target=peak, warmup_steps=rising
+def _kind(name: str, given: Any) -> _Kind:
+    if name in OPTIMIZERS:
+        return _KINDS[name]
+    near = difflib.get_close_matches(name, OPTIMIZERS, 1, cutoff=0.5)
+    raise ValueError(
+        f"There is no optimizer {given!r}. Expected one of {', '.join(OPTIMIZERS)}, or an optimizer of Keras such as "
+        f"keras.optimizers.Nadam(1e-3)." + (f" Did you mean {near[0]!r}?" if near else "")
     )
-    return made, f"{rising} steps of warm-up, then cosine to 0"
 
 
-@dataclass(frozen=True, eq=False)
-class LearningRateCurve:
-    """What the range test saw.
-
-    Attributes:
-        rates: (steps,) learning rates, growing by the same factor.
-        losses: (steps,) smoothed training loss at each.
-        suggestion: the rate to use as peak.
-    """
-
-    rates: np.ndarray
-    losses: np.ndarray
-    suggestion: float
-
-    def plot(self) -> Figure:
-        """Loss over learning rate, with the suggestion."""
-        from medlab.view import figures
-
-        return figures.curve(
-            self.rates, self.losses, x="learning rate", y="training loss (smoothed)", log_x=True, mark=self.suggestion
-        )
+def _given(optimizer: keras.optimizers.Optimizer, learning_rate: str | float) -> Choice:
+    if learning_rate != "auto":
+        raise ValueError("The optimizer given has its own learning rate. Leave learning_rate='auto'.")
+    if optimizer.built:
+        raise ValueError("The optimizer given has been used before. Make a new one for each training.")
+    name = type(optimizer).__name__.lower()  # Keras numbers optimizer.name within a session
+    return Choice(optimizer, name, float(np.asarray(optimizer.learning_rate)), f"that of the {name} given")
 
 
-def find_learning_rate(
-    model: keras.Model,
-    train: tuple | keras.utils.PyDataset,
-    *,
-    optimizer: str = "adamw",
-    low: float = 1e-6,
-    high: float = 1.0,
-    steps: int = 100,
-    batch_size: int = 32,
-    loss: str | Callable = "auto",
-    augment: Callable | None = None,
-    precision: str = "auto",
-    devices: str = "auto",
-    seed: int = 0,
-) -> LearningRateCurve:
-    """The learning-rate range test: the rate grows by the same factor every step while the loss is watched.
-
-    The suggestion is a tenth of the rate at which the smoothed loss is least. The model's weights are put back.
-
-    Args:
-        model: a built model.
-        train: (x, y) or a PyDataset, as :func:`medlab.train.fit` takes.
-        optimizer: its name.
-        low: first rate.
-        high: last rate; the test ends early where the loss passes four times its minimum.
-        steps: number of steps.
-        batch_size: cases a step.
-        loss: as in fit.
-        augment: as in fit.
-        precision: as in fit.
-        devices: as in fit.
-        seed: order of the cases.
-
-    Raises:
-        ValueError: as fit, or ``low`` is not below ``high``, or fewer than 10 steps.
-
-    Source:
-        Smith 2017, Cyclical learning rates for training neural networks, section 3.3.
-    """
-    from medlab.train import checkpoint, feed, losses
-    from medlab.train import devices as machine
-    from medlab.train.loop import Trainee
-
-    if not 0 < low < high:
-        raise ValueError(f"Expected 0 < low < high. Received low={low!r}, high={high!r}.")
-    if steps < 10:
-        raise ValueError(f"Expected at least 10 steps. Received {steps!r}.")
-    data = feed.check(train, model, name="training")
-    y = feed.labels(data)
-    objective = losses.choose(model, y, loss)
-    losses.check_labels(y, objective)
-    keras.utils.set_random_seed(seed)
-    setup = machine.choose(model, devices=devices, precision=precision)
-    before = [checkpoint.array(variable) for variable in model.variables]
-    rates = np.geomspace(low, high, steps)
-    made = make(optimizer, learning_rate=low, schedule="constant", steps=steps, batch_size=batch_size)
-    seen: list[float] = []
-    with setup.scope(), machine.precision(model, setup.precision):
-        trainee = Trainee(model)
-        trainee.compile(made.optimizer, objective.loss, jit_compile=setup.jit)
-        batches = _endless(feed.feeds(data, objective, None, augment, batch_size, seed))
-        for rate in rates:
-            trainee.optimizer.learning_rate = rate
-            seen.append(float(trainee.train_on_batch(*next(batches))))
-            trainee.reset_metrics()
-            if not np.isfinite(seen[-1]) or seen[-1] > 4 * min(seen):
-                break
-        for variable, old in zip(model.variables, before, strict=True):
-            variable.assign(old)
-    smooth = _smoothed(np.array(seen))
-    usable = np.where(np.isfinite(smooth), smooth, np.inf)
-    best = float(rates[int(usable.argmin())])
-    return LearningRateCurve(rates[: len(seen)], smooth, best / 10)
+def _above_zero(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
 
 
-def _endless(dataset: Any):
-    """Batch after batch, epoch after epoch."""
-    epoch = 0
-    while True:
-        dataset.start_epoch(epoch)
-        for index in range(len(dataset)):
-            yield dataset[index]
-        epoch += 1
+def _decay(weight_decay: float) -> float:
+    if weight_decay != 0 and not _above_zero(weight_decay):
+        raise ValueError(f"Expected weight_decay to be 0 or above, or None. Received {weight_decay!r}.")
+    return float(weight_decay)
 
 
-def _smoothed(values: np.ndarray, momentum: float = 0.9) -> np.ndarray:
-    """Exponential running mean, corrected for its start (Kingma and Ba 2015, section 3)."""
-    mean, out = 0.0, np.empty(len(values))
-    for step, value in enumerate(values, start=1):
-        mean = momentum * mean + (1 - momentum) * value
-        out[step - 1] = mean / (1 - momentum**step)
-    return out
+def _muon(model: keras.Model | None, decay: float | None) -> dict[str, Any]:
+    """The last layer goes to AdamW; so do all weights that are not matrices, by Keras' own rule."""
+    last = "logits/kernel" if model is None else model.trainable_variables[-1].path
+    settings: dict[str, Any] = {"exclude_layers": [rf"(^|/){re.escape(last.rpartition('/')[0])}/"]}
+    return settings if decay is None else settings | {"adam_weight_decay": decay}

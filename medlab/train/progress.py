@@ -1,15 +1,35 @@
 """Progress: what a training says while it runs; everything goes through here.
 
-In: lines of text. Out: a widget bar in Jupyter, one plain line an epoch elsewhere, nothing when switched off.
+In: lines of text. Out: a bar with live curves and a stop button in Jupyter, one plain line an epoch elsewhere, nothing
+when switched off.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import sys
 import time
 from typing import Any
+
+_PARTS = (
+    ("loss", "loss", ".4f"),
+    ("val_loss", "validation loss", ".4f"),
+    ("val_auc", "validation AUC", ".4f"),
+    ("val_dice", "validation Dice", ".4f"),
+    ("learning_rate", "learning rate", ".1e"),
+)
+
+
+def say(text: str) -> None:
+    """One line of text: on standard error, in a notebook on standard output.
+
+    A notebook shows standard error on red ground, as if something had failed.
+    """
+    stream = sys.stdout if _in_kernel() else sys.stderr
+    stream.write(text + "\n")
+    stream.flush()
 
 
 class Progress:
@@ -19,53 +39,61 @@ class Progress:
         epochs: how many epochs there will be.
         start: epochs that were done before (a resumed training).
         shown: False says nothing at all.
+        judged: column of the history that the best epoch is chosen by.
     """
 
-    def __init__(self, epochs: int, *, start: int = 0, shown: bool = True) -> None:
-        self.epochs, self.start, self.shown = epochs, start, shown
+    def __init__(self, epochs: int, *, start: int = 0, shown: bool = True, judged: str = "val_auc") -> None:
+        self.epochs, self.start, self.shown, self.judged = epochs, start, shown, judged
         self.began = time.perf_counter()
-        self.bar: Any = None
-        if shown and _shows_widgets():
-            from tqdm.auto import tqdm
+        self.live: Any = None
+        self.best, self.last = "", "no epoch was done"
 
-            self.bar = tqdm(total=epochs, initial=start, unit="epoch", desc="training")
+    def begin(self, rows: list[dict[str, Any]]) -> None:
+        """The first epoch is about to begin: shows the live view where there is one, with the epochs done before."""
+        if self.shown and _shows_widgets():
+            from medlab.view import live
+
+            self.live = live.LiveTraining(self.epochs, start=self.start)
+            self.live.rows = list(rows)
 
     def say(self, text: str) -> None:
         """One line of text."""
-        if not self.shown:
-            return
-        # A notebook shows standard error on red ground, as if something had failed.
-        stream = sys.stdout if _in_kernel() else sys.stderr
-        stream.write(text + "\n")
-        stream.flush()
+        if self.shown:
+            say(text)
+
+    def stop_asked(self, done: float) -> bool:
+        """Whether someone pressed the stop button; ``done`` is how many epochs are done, with a fraction."""
+        return self.live is not None and self.live.step(done)
 
     def epoch(self, row: dict[str, Any], *, best: bool) -> None:
         """The line of one epoch: numbers as in the history, a star where it is the best so far."""
         done = row["epoch"] - self.start
         left = (time.perf_counter() - self.began) / max(done, 1) * (self.epochs - row["epoch"])
-        parts = [
-            f"{label} {row[key]:{form}}"
-            for key, label, form in (
-                ("loss", "loss", ".4f"),
-                ("val_loss", "validation loss", ".4f"),
-                ("val_auc", "validation AUC", ".4f"),
-                ("learning_rate", "learning rate", ".1e"),
-            )
-            if not math.isnan(row.get(key, math.nan))
-        ]
         star = " *" if best else ""
-        line = ", ".join(parts)
-        if self.bar is not None:
-            self.bar.set_postfix_str(line + star)
-            self.bar.update()
-            return
+        line = numbers(row)
         width = len(str(self.epochs))
-        self.say(f"epoch {row['epoch']:{width}}/{self.epochs}  {line}  {row['seconds']:.1f} s, {left:.0f} s left{star}")
+        self.last = f"epoch {row['epoch']:{width}}/{self.epochs}  {line}"
+        if best:
+            self.best = f"; best epoch {row['epoch']}" + (
+                f" ({row[self.judged]:.4f})" if not math.isnan(row.get(self.judged, math.nan)) else ""
+            )
+        if self.live is not None:
+            self.live.epoch(row, self.last + star)
+            return
+        self.say(f"{self.last}  {row['seconds']:.1f} s, {left:.0f} s left{star}")
 
     def close(self) -> None:
-        """Ends the bar where it stands."""
-        if self.bar is not None:
-            self.bar.close()
+        """Ends the live view where it stands; its last line stays as text too, for a notebook that is read later."""
+        if self.live is not None:
+            self.live.close(self.last + self.best)
+            self.say(self.last + self.best)
+            self.live = None
+
+
+def numbers(row: dict[str, Any]) -> str:
+    """The numbers of an epoch that were measured, in words."""
+    parts = [f"{label} {row[key]:{form}}" for key, label, form in _PARTS if not math.isnan(row.get(key, math.nan))]
+    return ", ".join(parts)
 
 
 def _in_kernel() -> bool:
@@ -75,4 +103,5 @@ def _in_kernel() -> bool:
 
 
 def _shows_widgets() -> bool:
-    return _in_kernel() and not os.environ.get("MEDLAB_HEADLESS")
+    headless = os.environ.get("MEDLAB_HEADLESS", "0") not in ("", "0")
+    return _in_kernel() and not headless and importlib.util.find_spec("ipywidgets") is not None

@@ -15,6 +15,7 @@ _HOMES = {
     "roc": "curves", "precision_recall": "curves", "reliability": "curves", "confusion": "curves",
     "evaluation_grid": "curves", "stability_curve": "curves", "history": "charts", "intensities": "charts",
     "intensity_curves": "charts", "label_counts": "charts",
+    "compare_masks": "segments", "segment_scores": "segments", "segmentation_grid": "segments", "agreement": "segments",
     "show": "widgets", "show3d": "scene",
 }  # fmt: skip
 

@@ -29,8 +29,8 @@ def history(table: pd.DataFrame | Mapping[str, Sequence[float]], *, title: str =
     if not len(table):
         raise ValueError("Expected at least one epoch. The history is empty.")
     epochs = table["epoch"].to_numpy() if "epoch" in table else np.arange(1, len(table) + 1)
-    scores = [name for name in ("auc", "val_auc", "accuracy", "val_accuracy") if name in table][:4]
-    scores = [name for name in scores if name.endswith("auc")] or scores
+    scores = [name for name in ("auc", "val_auc", "dice", "val_dice", "accuracy", "val_accuracy") if name in table]
+    scores = [name for name in scores if name.endswith(("auc", "dice"))] or scores
     rates = [name for name in ("learning_rate", "lr") if name in table][:1]
     groups = [("loss", [name for name in ("loss", "val_loss") if name in table]), ("score", scores), ("rate", rates)]
     groups = [(kind, names) for kind, names in groups if names]
@@ -184,8 +184,8 @@ def label_counts(cases: Any, *, title: str = "") -> Figure:
 
 
 def _best_epoch(table: pd.DataFrame, epochs: np.ndarray) -> float | None:
-    """The epoch with the highest validation AUC, of equals the least validation loss; None without validation."""
-    columns = [name for name in ("val_auc", "val_loss") if name in table and table[name].notna().any()]
+    """The epoch with the highest validation AUC or Dice, of equals the least loss; None without validation."""
+    columns = [name for name in ("val_auc", "val_dice", "val_loss") if name in table and table[name].notna().any()]
     if not columns:
         return None
     order = table.sort_values(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.patheffects
@@ -69,7 +70,9 @@ def tidy(panel: Axes) -> None:
 
 def metric_label(metric: str) -> str:
     """A metric's name as an axis has it."""
-    return metric.upper() if metric in ("auc", "ece", "mcc", "ppv", "npv") else metric.replace("_", " ")
+    names = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95"}
+    upper = metric in ("auc", "ece", "mcc", "ppv", "npv", "nsd", "assd")
+    return metric.upper() if upper else names.get(metric, metric.replace("_", " "))
 
 
 def curve(
@@ -226,7 +229,10 @@ def shown_labels(volume: Volume, mask: Any) -> np.ndarray:
     return present[present != 0][: len(LABEL_COLORS)]
 
 
-def finish(figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any], title: str, note: str) -> Figure:
+def finish(
+    figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any], title: str, note: str,
+    classes: Sequence[str] | None = None,
+) -> Figure:  # fmt: skip
     """Color bar, legend of the labels, title, and the line that says window, spacing and convention."""
     width, height = figure.get_size_inches()
     if look["heat"] is not None:
@@ -255,9 +261,9 @@ def finish(figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any
     text = "\n".join(textwrap.fill(line, at_most) for line in ("; ".join(lines), note) if line)
     figure.text(0.5, 0.06 / height, text, fontsize=9, ha="center", va="bottom")
     labels = shown_labels(volume, look["mask"])
-    if len(labels) > 1:
+    if len(labels) > (1 if classes is None else 0):
         patches = [
-            Patch(color=color / 255, label=f"label {label}")
+            Patch(color=color / 255, label=class_name(classes, int(label)))
             for label, color in zip(labels, label_colors(labels), strict=True)
         ]
         figure.legend(handles=patches, loc="upper right", fontsize=8, frameon=False, borderaxespad=0.1)
@@ -269,6 +275,21 @@ def finish(figure: Figure, axes: list[Axes], volume: Volume, look: dict[str, Any
 def color_bar(figure: Figure, axes: list[Axes]) -> None:
     """The colors of a heat map, beside the panels that show it."""
     _label_bar(figure.colorbar(_heat_scale(), ax=axes, fraction=0.05, pad=0.02, aspect=25, shrink=0.9))
+
+
+def class_name(classes: Sequence[str] | None, label: int) -> str:
+    """The name of a label above 0."""
+    names = [str(name) for name in classes or ()]
+    if names and names[0].lower() == "background":
+        names = names[1:]
+    return names[label - 1] if 0 < label <= len(names) else f"label {label}"
+
+
+def color_legend(figure: Figure, names: dict[int, str]) -> None:
+    """The colors of labels and what they stand for, in a line below all panels."""
+    colors = label_colors(np.array(list(names), np.int64)) / 255
+    patches = [Patch(color=color, label=name) for color, name in zip(colors, names.values(), strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 7), fontsize=9, frameon=False)
 
 
 def _heat_scale() -> ScalarMappable:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from medlab.view import slices
 from medlab.view.figures import (
     Figure,
+    class_name,
     color_bar,
     draw_picture,
     enlargement,
@@ -36,6 +37,7 @@ def orthogonal(
     alpha: float | None = None,
     title: str = "",
     note: str = "",
+    classes: Sequence[str] | None = None,
 ) -> Figure:
     """An axial, a coronal and a sagittal slice and a maximum projection, with sides, scale bar and window.
 
@@ -49,6 +51,7 @@ def orthogonal(
         alpha: opacity of mask and heat map, 0 to 1; by default 0.25 for a mask and 0.6 for a heat map.
         title: a line above.
         note: one more sentence below.
+        classes: the names of the mask's labels for the legend, that of label 1 first.
 
     Returns:
         The figure.
@@ -60,11 +63,11 @@ def orthogonal(
     look = _look(volume, mask, heat, window, alpha)
     if volume.rank == 2:
         rows, columns = extent(volume, "axial")
-        figure, axes = picture_row([columns], [rows], 0, beside=_beside(volume, mask, heat), title=bool(title))
+        figure, axes = picture_row([columns], [rows], 0, beside=_beside(volume, mask, heat, classes), title=bool(title))
         draw_picture(axes[0], volume, slices.slice_image(volume, scale=enlargement(volume, "axial"), **look))
-        return finish(figure, axes, volume, look, title, note)
+        return finish(figure, axes, volume, look, title, note, classes)
     heights, widths = zip(*(extent(volume, plane) for plane in (*slices.PLANES, "coronal")), strict=True)
-    beside = _beside(volume, mask, heat)
+    beside = _beside(volume, mask, heat, classes)
     figure, axes = picture_row(list(widths), list(heights), 3, beside=beside, title=bool(title))
     for panel, plane in zip(axes[:3], slices.PLANES, strict=True):
         index = slices.telling_index(volume, plane, mask=mask, heat=heat)
@@ -74,7 +77,7 @@ def orthogonal(
         draw_picture(panel, volume, picture, plane, f"{plane.capitalize()}\n{where}" + (f"\n{spot}" if spot else ""))
     picture = slices.projection(volume, axis="coronal", scale=enlargement(volume, "coronal"), **look)
     draw_picture(axes[3], volume, picture, "coronal", "Maximum\nprojection, coronal")
-    return finish(figure, axes, volume, look, title, note)
+    return finish(figure, axes, volume, look, title, note, classes)
 
 
 def overlay(
@@ -87,6 +90,7 @@ def overlay(
     window: tuple[float, float] | None = None,
     alpha: float | None = None,
     title: str = "",
+    classes: Sequence[str] | None = None,
 ) -> Figure:
     """One slice with its mask outlined or its heat map laid over it.
 
@@ -99,6 +103,7 @@ def overlay(
         window: (center, width) in the image's unit.
         alpha: opacity of mask and heat map, 0 to 1.
         title: a line above.
+        classes: the names of the mask's labels for the legend, that of label 1 first.
 
     Returns:
         The figure.
@@ -111,7 +116,7 @@ def overlay(
     if index is None:
         index = slices.telling_index(volume, axis, mask=mask, heat=heat)
     rows, columns = extent(volume, axis)
-    beside = _beside(volume, mask, heat)
+    beside = _beside(volume, mask, heat, classes)
     figure, (panel,) = picture_row([columns], [rows], int(volume.rank == 3), beside=beside, title=bool(title))
     picture = slices.slice_image(volume, axis=axis, index=index, scale=enlargement(volume, axis), **look)
     name = ""
@@ -119,7 +124,7 @@ def overlay(
         plane = axis.capitalize() if isinstance(axis, str) else f"Axis {axis}"
         name = f"{plane}, slice {index} (0 to {slices.slice_count(volume, axis) - 1})"
     draw_picture(panel, volume, picture, axis, name)
-    return finish(figure, [panel], volume, look, title, "")
+    return finish(figure, [panel], volume, look, title, "", classes)
 
 
 def montage(
@@ -157,25 +162,25 @@ def montage(
     if isinstance(images, Volume):
         cuts, titles = _slices_of(images, axis, masks, heats, titles)
     else:
-        volumes = _volumes(images)
-        marks, maps = _each(masks, len(volumes), "masks"), _each(heats, len(volumes), "heats")
+        volumes = volumes_of(images)
+        marks, maps = each(masks, len(volumes), "masks"), each(heats, len(volumes), "heats")
         cuts = [
             (v, slices.telling_index(v, axis, mask=m, heat=h), m, h)
             for v, m, h in zip(volumes, marks, maps, strict=True)
         ]
-    titles = _each(titles, len(cuts), "titles")
+    titles = each(titles, len(cuts), "titles")
     columns = min(len(cuts), 6) if columns is None else columns
     rows = -(-len(cuts) // columns)
     width = min(2.4, 10.5 / columns)
     shapes = [extent(volume, axis) for volume, *_ in cuts]
     tall = min(2.5, max(height / across for height, across in shapes))
-    lines = max((_wrapped(name, 22).count("\n") + 1 for name in titles if name), default=0)
+    lines = max((wrapped(name, 22).count("\n") + 1 for name in titles if name), default=0)
     figure = new_figure(max(width * columns, 3.0), rows * (width * tall + 0.17 * lines + 0.08) + (0.3 if title else 0))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (volume, index, mask, heat), name in zip(panels, cuts, titles, strict=False):
         look = _look(volume, mask, heat, window, alpha)
         picture = slices.slice_image(volume, axis=axis, index=index, scale=enlargement(volume, axis), **look)
-        draw_picture(panel, volume, picture, axis, _wrapped(name, 22) if name else "", marks=False, size=9)
+        draw_picture(panel, volume, picture, axis, wrapped(name, 22) if name else "", marks=False, size=9)
     for panel in panels[len(cuts) :]:
         panel.set_axis_off()
     if title:
@@ -212,9 +217,9 @@ def explanation_grid(
     Raises:
         ValueError: no image, or heat maps, masks or titles of another number.
     """
-    volumes = _volumes(x)
+    volumes = volumes_of(x)
     count = len(volumes)
-    maps, marks, names = _each(heat, count, "heat"), _each(masks, count, "masks"), _each(titles, count, "titles")
+    maps, marks, names = each(heat, count, "heat"), each(masks, count, "masks"), each(titles, count, "titles")
     kinds = ["Image", "Heat map"] + (["True region, outlined"] if masks is not None else [])
     tall = min(2.0, max(np.divide(*extent(volume, axis)) for volume in volumes))
     side = 2.3
@@ -227,7 +232,7 @@ def explanation_grid(
         for panel, extra in zip(line, shown, strict=False):
             draw_picture(panel, volume, slices.slice_image(volume, **common, **extra), axis, marks=False)
         if name:
-            line[0].set_ylabel(_wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
+            line[0].set_ylabel(wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
     for panel, kind in zip(panels[0], kinds, strict=True):
         panel.set_title(kind, fontsize=10)
     color_bar(figure, list(panels.ravel()))
@@ -243,17 +248,23 @@ def _look(volume: Volume, mask: Any, heat: Any, window: Any, alpha: float | None
     return {"window": window, "mask": mask, "heat": heat, "alpha": alpha}
 
 
-def _wrapped(text: Any, width: int) -> str:
+def wrapped(text: Any, width: int) -> str:
     """Lines of at most ``width`` characters; the line breaks of the text stay."""
     return "\n".join(textwrap.fill(line, width) for line in str(text).splitlines())
 
 
-def _beside(volume: Volume, mask: Any, heat: Any) -> float:
+def _beside(volume: Volume, mask: Any, heat: Any, classes: Sequence[str] | None = None) -> float:
     """Inches for the color bar and the legend."""
-    return (0.9 if heat is not None else 0.0) + (0.9 if len(shown_labels(volume, mask)) > 1 else 0.0)
+    if classes is None:
+        legend = 0.9 if len(shown_labels(volume, mask)) > 1 else 0.0
+    else:
+        legend = 0.5 + 0.075 * max(
+            (len(class_name(classes, int(one))) for one in shown_labels(volume, mask)), default=0
+        )
+    return (0.9 if heat is not None else 0.0) + legend
 
 
-def _volumes(images: Any) -> list[Volume]:
+def volumes_of(images: Any) -> list[Volume]:
     """Volumes from a list, or from an array (n, i, j[, k], c)."""
     if isinstance(images, np.ndarray):
         if images.ndim not in (4, 5):
@@ -266,7 +277,7 @@ def _volumes(images: Any) -> list[Volume]:
     return found
 
 
-def _each(values: Any, count: int, what: str) -> list[Any]:
+def each(values: Any, count: int, what: str) -> list[Any]:
     """One value for each image, None where there are none."""
     if values is None:
         return [None] * count
