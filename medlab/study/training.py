@@ -5,7 +5,6 @@ In: a study. Out: its plan, a new network, a finished training, the trained mode
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from medlab.study.state import Study
@@ -21,23 +20,21 @@ def network(study: Study, name: str = "auto", *, seed: int = 0, **settings: Any)
 
     Args:
         study: the study.
-        name: a function of ``medlab.models``, or ``"auto"``: the one that :func:`plan` proposes.
+        name: what :func:`medlab.models.make` takes, or ``"auto"``: the one that :func:`plan` proposes.
         seed: start of the random weights.
         **settings: what else that function takes, such as ``depth`` of ``resnet``.
 
     Raises:
-        ValueError: there is no such network.
+        ValueError: there is no such network, or it has no such setting.
     """
     from medlab import models
 
-    chosen = plan(study).model if name == "auto" else name
-    if chosen not in models.__all__:
-        raise ValueError(f"Expected a network of {', '.join(models.__all__)}, or 'auto'. Received {name!r}.")
     if name == "auto":
-        settings = dict(plan(study).settings) | settings
+        proposed = plan(study)
+        name, settings = proposed.model, dict(proposed.settings) | settings
     if study.cases.multi_label and study.task == "classification":
         settings = {"multi_label": True} | settings
-    return getattr(models, chosen)(_image_shape(study), study.outputs, seed=seed, **settings)
+    return models.make(name, _image_shape(study), study.outputs, seed=seed, **settings)
 
 
 def plan(study: Study) -> Any:
@@ -148,14 +145,15 @@ def model(study: Study, **settings: Any) -> keras.Model:
         study: the study.
         **settings: what :func:`fit` takes, for a training that has to be done now.
     """
-    from medlab.backend import keras
+    from medlab import models
+    from medlab.train import progress
 
     if not study.run.model_path.is_file():
-        sys.stderr.write(f"{study.run.path.name} has no trained model yet: training one now.\n")
+        progress.say(f"{study.run.path.name} has no trained model yet: training one now.")
         fit(study, **settings)
     elif study.run.facts().get("train", {}).get("study") not in (None, study.fingerprint()):
         raise ValueError(
             f"The model in {study.run.path.name} was trained on other cases, splits or another recipe than the folder "
             "has now: its test cases may be cases it has learned. Run 03_train again, or give another run folder."
         )
-    return keras.models.load_model(study.run.model_path, compile=False, safe_mode=True)
+    return models.load(study.run.model_path)
