@@ -183,7 +183,7 @@ def test_networks_of_medic_ai_are_trained_judged_and_explained(medicai_python):
     known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TF_"))}
     settings = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [medicai_python, "-c", STORY], env={**known, **settings}, capture_output=True, text=True, timeout=900
+        [medicai_python, "-c", STORY], env={**known, **settings}, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split().count("DONE") == 2

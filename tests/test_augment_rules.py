@@ -52,6 +52,13 @@ def test_the_heart_stays_left_and_a_breast_may_change_sides():
     assert (out[:, 8:].mean((1, 2, 3)) > out[:, :8].mean((1, 2, 3))).all()
 
 
+def test_radiographs_vary_more_than_other_images():
+    chest, other = augment.policy("DX", rank=2, seed=0), augment.policy("CT", rank=2, seed=0)
+    for name in ("rotation", "scale", "translation", "brightness", "contrast", "gamma", "noise"):
+        assert getattr(chest, name) > getattr(other, name) > 0, name
+    assert augment.policy("chest", rank=2, seed=0, contrast=0.1).contrast == 0.1
+
+
 def test_every_kind_states_its_reason():
     table = augment.policies().set_index("name")
     assert table["reason"].str.len().min() > 10

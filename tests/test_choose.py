@@ -189,7 +189,7 @@ def test_all_that_diverge_are_an_error_that_names_them():
 
 def test_a_time_in_which_nobody_gets_through_an_epoch():
     many = np.repeat(DATA[0], 60, axis=0), np.repeat(DATA[1], 60)
-    with pytest.raises(ValueError, match=r"No candidate got beyond its first epoch in its 0.5 s. Give a larger"):
+    with pytest.raises(ValueError, match=r"No candidate got through its first epoch in its 0.5 s. Give a larger"):
         choose.experiment(many, HELD_OUT, candidates=[GOOD, SAME], budget_seconds=1, batch_size=1, **QUIET)
 
 

@@ -81,9 +81,10 @@ def test_a_network_is_trained_and_explained_without_tensorflow(jax_python, tmp_p
 
 @pytest.mark.jax
 def test_training_passes_its_tests_on_jax(jax_python):
-    tests = ["tests/test_train_fitting.py", "tests/test_train_losses.py", "tests/test_train_feed.py"]
+    themes = ("fitting", "fitting_segmentation", "losses", "feed", "loop_pace", "loop_guards", "checkpoint_kill")
+    tests = [f"tests/test_train_{theme}.py" for theme in themes]
     done = subprocess.run(
         [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=900,
+        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

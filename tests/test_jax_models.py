@@ -12,6 +12,6 @@ def test_every_network_passes_the_harness_on_jax(jax_python):  # noqa: F811
     tests = ["tests/test_models_all.py", "tests/test_models_ensemble.py"]
     done = subprocess.run(
         [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=900,
+        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -37,7 +37,7 @@ NETWORKS = {
         [models.small_cnn((8, 8, 1), 3, width=4, dropout=0, seed=10 * seed + member) for member in range(2)]
     ),
 }
-OTHER_NAMES = {"NETWORKS", "load", "make", "match_parameters", "slice_weights"}
+OTHER_NAMES = {"NETWORKS", "cost", "load", "make", "match_parameters", "slice_weights"}
 
 
 def arrays_of(model):

@@ -175,3 +175,13 @@ def test_several_labels_say_so():
 def test_errors_say_what_to_do(arguments, text):
     with pytest.raises(ValueError, match=text):
         models.unet(**arguments)
+
+
+def test_shortcuts_pick_pixels_before_the_convolution():
+    """TensorFlow 2.21 crashes in the gradient of a 2-D convolution of kernel 1 and stride 2 on large maps."""
+    for model in (models.unet((64, 64, 1), 2, width=4), models.resnet((64, 64, 1), 2)):
+        shapes = [
+            (layer.kernel_size, layer.strides) for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+        ]
+        assert not [strides for kernel, strides in shapes if max(kernel) == 1 and max(strides) > 1]
+        assert any(layer.name.endswith("shortcut_pick") for layer in model.layers)

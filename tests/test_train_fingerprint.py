@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medlab import models, train
+from medlab import load, models, train
 from medlab.train import regions
 
 
@@ -21,6 +21,25 @@ def test_hippocampus():
     # 2^18 = 262,144 voxels hold two patches of 89,600; 1,560 steps of two are 24 rounds of 130 cases.
     assert (plan.batch_size, plan.epochs) == (2, 24)
     assert plan.foreground == 0
+
+
+@pytest.mark.data
+def test_real_hippocampi(data_folder):
+    """nnU-Net's own plan for this set: a patch of 40 x 56 x 40, three halvings (MIC-DKFZ/nnUNet, issue 148)."""
+    cases = load.dataset(data_folder / "hippocampus")
+    volumes = [cases.volume(case) for case in cases.ids[::6]]
+    plan = train.plan_segmentation([one.shape for one in volumes], [one.spacing for one in volumes], 3)
+    assert plan.patch_size == (40, 56, 40)
+    assert plan.strides == ((2, 2, 2),) * 3
+
+
+def test_lungs():
+    """nnU-Net's plan for Task06: patch 80 x 160 x 160, batch 2, 4 and 5 halvings, kernels 3 (its issue 113)."""
+    spacing = (1.24497998, 0.78515625, 0.78515625)
+    plan = train.plan_segmentation([(252, 512, 512)] * 60, [spacing] * 60, 2, voxels=2 * 80 * 160 * 160)
+    assert (plan.patch_size, plan.batch_size) == ((80, 160, 160), 2)
+    assert np.prod(plan.strides, axis=0).tolist() == [2**4, 2**5, 2**5]
+    assert plan.kernels == ((3, 3, 3),) * 6
 
 
 def test_few_thick_slices():

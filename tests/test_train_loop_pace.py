@@ -30,17 +30,17 @@ def quiet(*given, **changes):
 
 def test_time_ends_a_training_and_brings_the_rate_down(tmp_path):
     began = time.perf_counter()
-    fitted = quiet(ones(512), ones(64), epochs=100_000, batch_size=8, max_seconds=4, run=tmp_path, patience=None)
+    fitted = quiet(ones(512), ones(64), epochs=100_000, batch_size=8, max_seconds=6, run=tmp_path, patience=None)
     seconds = time.perf_counter() - began
-    assert fitted.stopped == "the 4 seconds given are used up"
-    assert 3 < fitted.history["seconds"].sum() < 5
-    assert seconds < 8
+    assert fitted.stopped == "the 6 seconds given are used up"
+    assert 4 < fitted.history["seconds"].sum() < 8
+    assert seconds < 20
     assert fitted.history["learning_rate"].max() > 3e-4
     assert fitted.history["learning_rate"].iloc[-1] < 0.05 * fitted.history["learning_rate"].max()
     assert "the schedule goes by the time" in fitted.choices["time"]
     # It is done: resuming finds nothing to do.
     again = quiet(
-        ones(512), ones(64), epochs=100_000, batch_size=8, max_seconds=4, run=tmp_path, patience=None, resume=True
+        ones(512), ones(64), epochs=100_000, batch_size=8, max_seconds=6, run=tmp_path, patience=None, resume=True
     )
     assert len(again.history) == len(fitted.history)
     assert again.stopped == fitted.stopped

@@ -5,7 +5,8 @@ import math
 from medlab.train import progress
 
 ROW = {
-    "epoch": 3, "loss": 0.5, "val_loss": 0.25, "val_dice": 0.75, "val_auc": math.nan, "learning_rate": 0.001, "seconds": 2.0,
+    "epoch": 3, "loss": 0.5, "val_loss": 0.25, "val_dice": 0.75, "val_auc": math.nan, "learning_rate": 0.001,
+    "seconds": 2.0,
 }  # fmt: skip
 
 

@@ -97,6 +97,14 @@ def test_on_a_line_and_all_is_put_back():
     np.testing.assert_array_equal(curve.losses, again.losses)
 
 
+def test_fit_takes_the_rate_that_is_found():
+    data, model = line(np.random.default_rng(0))
+    curve = train.find_learning_rate(model, data, optimizer="nesterov")
+    fitted = train.fit(model, data, epochs=1, optimizer="nesterov", learning_rate="find", progress=False)
+    assert fitted.choices["learning rate"].startswith(f"{curve.suggestion:.3g} (")
+    assert curve.reason in fitted.choices["learning rate"]
+
+
 def test_one_batch_in_all_is_gone_through_again_and_again():
     data, model = line(np.random.default_rng(1), cases=10)
 

@@ -22,16 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a modality allows: mirrored axes in 2-D (row, column) and 3-D (RAS: i left-right, j, k), and why."""
+    """What a modality allows: mirrored axes in 2-D (row, column) and 3-D (RAS: i left-right, j, k), and why.
+
+    ``amounts`` are attributes of :class:`Policy` that differ from what all modalities have.
+    """
 
     flip2: tuple[int, ...]
     flip3: tuple[int, ...]
     rotation: float
     reason: str
+    amounts: dict[str, float] = field(default_factory=dict)
 
+
+_EXPOSED = {"scale": 0.15, "translation": 0.1, "brightness": 0.3, "contrast": 0.4, "gamma": 0.3, "noise": 0.1}
+"""For radiographs, whose exposure and position vary. On pneumoniamnist (one small network each) the validation AUC was
+0.997 with these amounts as with those of other modalities; on validation images changed more than any training image it
+was 0.990 instead of 0.978. Larger amounts still (contrast 0.5, noise 0.15, ...) gave 0.995 and 0.989."""
 
 _KINDS: dict[str, _Kind] = {
-    "radiograph": _Kind((), (), 10, "heart, stomach and liver have sides, and so has the L or R mark: no mirror image"),
+    "radiograph": _Kind(
+        (), (), 15, "heart, stomach and liver have sides, and so has the L or R mark: no mirror image", _EXPOSED
+    ),
     "CT": _Kind((), (), 10, "organs of chest and abdomen have sides: no mirror image"),
     "MR": _Kind((1,), (0,), 10, "the halves of a head resemble each other: left and right may change places"),
     "mammography": _Kind((1,), (0,), 10, "one breast is the other's mirror image: left and right may change places"),
@@ -224,6 +235,7 @@ def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any
             base, scale=0.1 * part, translation=0.08 * part, brightness=0.2 * part, contrast=0.2 * part,
             gamma=0.15 * part, noise=0.05 * part,
         )  # fmt: skip
+        base = replace(base, **kind.amounts)
     if "flip" in changes:
         changes["flip"] = tuple(int(axis) for axis in _listed(changes["flip"]))
         changes["reason"] = "chosen by the caller"

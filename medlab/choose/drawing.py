@@ -36,10 +36,9 @@ def overview(table: pd.DataFrame, curves: pd.DataFrame, *, over: str = "seconds"
     panels[0].set_ylabel("validation AUC")
     upper.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=8, frameon=False)
     left, right = lower.subplots(1, 2, sharey=True)
-    _intervals(left, table, ("auc", "low", "high"), "validation AUC in the candidate's last round, 95 % interval")
-    _intervals(
-        right, table, ("behind", "behind_low", "behind_high"), "AUC behind the choice, trained alike, 95 % interval"
-    )
+    _intervals(left, table, ("auc", "low", "high"), "validation AUC in its last round\n(95 % interval)")
+    columns = ("behind", "behind_low", "behind_high")
+    _intervals(right, table, columns, "AUC behind the choice, trained alike\n(95 % interval, paired)")
     right.axvline(0, color="0.5", linewidth=1)
     handles = {}
     for verdict, color in _COLORS.items():
@@ -59,7 +58,11 @@ def _curves(panel: Axes, rows: pd.DataFrame, names: list[str], lines: dict, over
         )  # fmt: skip
         if name not in lines:
             lines[name] = line
-    panel.set_xlim(left=0)
+    if over == "epoch":
+        panel.set_xlim(0.5, rows["epoch"].max() + 0.5)
+        panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    else:
+        panel.set_xlim(0, 1.03 * rows["seconds"].max())
     tidy(panel)
 
 

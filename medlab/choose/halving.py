@@ -54,7 +54,8 @@ def experiment(
         candidates: ``"auto"`` (:func:`medlab.choose.candidates`), or a list of dicts: ``model`` (a network of
             ``medlab.models`` or ``make_model(seed)``), ``model_settings``, ``name``, and what :func:`medlab.train.fit`
             takes, such as ``optimizer``, ``learning_rate``, ``loss``; ``augment`` may be True or False.
-        budget_seconds: wall time of the whole experiment. Numbers then depend on how fast the machine was.
+        budget_seconds: wall time of the whole experiment. Numbers then depend on how fast the machine was; and no
+            running mean of the weights is kept (``ema=None``), which would lag behind in so short a time.
         epochs: those of the last round, in place of a time: the same seed gives the same numbers.
         rounds: how often to halve; 1 trains all candidates to the end. ``"auto"``: as often as the candidates, and
             the time, allow.
@@ -71,7 +72,7 @@ def experiment(
 
     Raises:
         ValueError: candidates, data or settings that cannot be trained, found before the first training; a budget in
-            which no candidate got beyond its first epoch.
+            which no candidate got through its first epoch.
         DivergedError: every candidate diverged.
 
     Source:
@@ -227,7 +228,7 @@ def _ranked(done: Sequence[Trial], number: int, seconds: float | None) -> list[T
         )
     if seconds is not None and all(trial.hurried for trial in worked):
         raise ValueError(
-            f"No candidate got beyond its first epoch in its {seconds:.1f} s. Give a larger budget_seconds, fewer "
+            f"No candidate got through its first epoch in its {seconds:.1f} s. Give a larger budget_seconds, fewer "
             "candidates, fewer or smaller images, or epochs=... in place of a time."
         )
     return sorted(worked, key=lambda trial: trial.rank, reverse=True)

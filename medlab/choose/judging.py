@@ -178,7 +178,7 @@ def _notes(trials: Sequence[Trial], table: pd.DataFrame, y: np.ndarray, timed: b
             notes.append(f"{trial.candidate.name} failed: {trial.failed.split('. ')[0]}.")
     hurried = list(dict.fromkeys(trial.candidate.name for trial in trials if trial.hurried))
     if hurried:
-        notes.append(f"In the time given no second epoch was begun by {'; '.join(hurried)}: judged by speed above all.")
+        notes.append(f"In the time given {'; '.join(hurried)} got through no epoch: judged by speed above all.")
     if timed:
         notes.append("The budget was a time: on another machine, or a busier one, the numbers differ.")
     return notes

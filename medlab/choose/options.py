@@ -183,7 +183,7 @@ def _said(key: str, value: Any) -> str:
         return "rule" if value == "auto" else "range test" if value == "find" else f"rate {value:g}"
     if key in ("optimizer", "loss", "schedule"):
         return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-    return f"{key.replace('_', ' ')} {value}"
+    return f"no {key.replace('_', ' ')}" if value is None else f"{key.replace('_', ' ')} {value}"
 
 
 def _named(name: str, input_shape: tuple[int, ...], classes: int, more: Mapping[str, Any]) -> dict[str, Any]:

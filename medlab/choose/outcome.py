@@ -66,8 +66,8 @@ class Trial:
 
     @property
     def hurried(self) -> bool:
-        """Whether its time was over before its second epoch."""
-        return self.outcome is not None and len(self.outcome.history) <= 1 and "seconds" in (self.outcome.stopped or "")
+        """Whether its time was over before the first epoch was."""
+        return self.outcome is not None and (self.outcome.stopped or "").endswith("before the first epoch was over")
 
 
 @dataclass(frozen=True, eq=False)

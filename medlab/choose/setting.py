@@ -143,7 +143,8 @@ def trial(
     """One training; a candidate that diverges or does not fit the memory is out, with the reason."""
     settings = {**settings_of(one, shared), "epochs": length}
     if seconds is not None:
-        settings["max_seconds"] = seconds
+        # A running mean over a share of all epochs would lag behind where the time allows few of them.
+        settings = {"ema": None, **settings, "max_seconds": seconds}
     folder = None
     if shared.folder is not None:
         folder = runs.open(shared.folder / f"round-{number + 1}" / f"{_slug(one.name)}-seed-{seed}").path

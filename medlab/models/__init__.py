@@ -1,6 +1,7 @@
 """Models: functions that return a functional ``keras.Model`` with logits.
 
-In: the shape of one image and the number of classes. Out: an untrained network. No data, no training.
+In: the shape of one image and the number of classes. Out: an untrained network; ``load`` reads a trained one. No data,
+no training.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ _HOME = {
     "NETWORKS": "named",
     "baseline_cnn": "classify",
     "conv_lstm": "recurrent",
+    "cost": "costs",
     "densenet121": "dense",
     "ensemble": "committee",
     "load": "files",
@@ -33,6 +35,7 @@ __all__ = [
     "backbone",
     "baseline_cnn",
     "conv_lstm",
+    "cost",
     "densenet121",
     "ensemble",
     "load",

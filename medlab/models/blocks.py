@@ -114,9 +114,19 @@ class Builder:
         if stride != 1 or x.shape[-1] != out:
             if stride != 1:
                 x = self._skip_first(x, both_sides, name=f"{name}_shortcut_crop")
-            x = self.conv(x, out, 1, stride=stride, name=f"{name}_shortcut_conv")
+                x = self.every(x, stride, name=f"{name}_shortcut_pick")
+            x = self.conv(x, out, 1, name=f"{name}_shortcut_conv")
             x = self.normalize(x, name=f"{name}_shortcut_norm")
         return layers.Activation("relu", name=name)(layers.Add(name=f"{name}_add")([x, y]))
+
+    def every(self, x, stride, *, name: str):
+        """Every ``stride``-th pixel from the first: before a 1x1 convolution the same as the stride in it.
+
+        TensorFlow 2.21 on a CPU crashes in the filter gradient of a 2-D convolution of kernel 1 and stride 2 with few
+        channels on large maps (8 to 16 channels at 64 pixels and more; 28 pixels, or oneDNN switched off, were fine).
+        """
+        kind = layers.MaxPooling2D if self.rank == 2 else layers.MaxPooling3D
+        return kind(1, strides=stride, name=name)(x)
 
     def pool(self, x, *, both_sides: Ways = False, name: str):
         """The maximum of 3x3 pixels at stride 2 (He et al. 2016), of values that are 0 or above."""

@@ -6,10 +6,12 @@ In: the shape of one volume (i, j, k, c) and the number of classes. Out: a funct
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from medlab.backend import keras
 from medlab.models.blocks import Builder, check_input, count_outputs, is_small, network_name
+from medlab.models.classify import small_cnn
 from medlab.models.slicewise import Encoder, encode_slices, pool_slices, slice_encoder
 
 layers = keras.layers
@@ -23,6 +25,7 @@ def two_and_half_d(
     classes: int = 2,
     *,
     encoder: Encoder = "small_cnn",
+    width: int = 16,
     slices: int = 3,
     average: str = "mean",
     dropout: float = 0.2,
@@ -39,6 +42,7 @@ def two_and_half_d(
         classes: number of classes; two give one logit, unless ``multi_label``.
         encoder: a 2-D network for images (i, j, slices * c): ``"small_cnn"``, ``"resnet"``, ``"densenet121"``, a name
             of ``keras.applications``, a model, or a function from that shape to a model. Without its head.
+        width: channels of the first stage of ``"small_cnn"``; other encoders have their own.
         slices: how many it sees at a time: odd.
         average: ``"mean"``, or ``"attention"``: weights that add up to 1, learned from each slice's features (Ilse et
             al., "Attention-based deep multiple instance learning", 2018, eqs. 7 and 8). They are the output of layer
@@ -62,6 +66,8 @@ def two_and_half_d(
         raise ValueError(f"Expected slices to be an odd number of at most {depth}. Received {slices!r}.")
     if average not in AVERAGES:
         raise ValueError(f"Expected average to be one of {AVERAGES}. Received {average!r}.")
+    if encoder == "small_cnn":
+        encoder = functools.partial(small_cnn, width=width, seed=seed)
     build = Builder(rank=3, seed=seed)
     volume = keras.Input(input_shape, name="image")
     x = _with_neighbors(volume, slices) if slices > 1 else volume

@@ -109,7 +109,9 @@ class _Net:
         y = self.normalize(self.conv(y, width, kernel, name=f"{name}_last_conv"), name=f"{name}_last_norm")
         if self.residual:
             if x.shape[-1] != width or max(stride) > 1:
-                x = self.conv(x, width, 1, stride, name=f"{name}_shortcut_conv")
+                if max(stride) > 1:
+                    x = self.build.every(x, stride, name=f"{name}_shortcut_pick")
+                x = self.conv(x, width, 1, name=f"{name}_shortcut_conv")
                 x = self.normalize(x, name=f"{name}_shortcut_norm")
             y = layers.Add(name=f"{name}_add")([x, y])
         if not self.dropout:

@@ -26,7 +26,26 @@ _HOME = {
     "plan_segmentation": "fingerprint",
     "repeat": "repeats",
 }
-_ROOMS = ("checkpoint", "cluster", "devices", "feed", "folds", "guards", "labels", "loop", "losses", "optimize", "parts", "precision", "progress", "rates", "regions", "repeats", "schedules", "score")
+_ROOMS = (
+    "checkpoint",
+    "cluster",
+    "devices",
+    "feed",
+    "folds",
+    "guards",
+    "labels",
+    "loop",
+    "losses",
+    "optimize",
+    "parts",
+    "precision",
+    "progress",
+    "rates",
+    "regions",
+    "repeats",
+    "schedules",
+    "score",
+)
 
 __all__ = [
     "CrossValidation",

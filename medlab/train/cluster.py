@@ -7,6 +7,7 @@ alike by the devices, and the weights are those that one device would have learn
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import warnings
@@ -21,6 +22,7 @@ from medlab.train.precision import leaves, precision
 if TYPE_CHECKING:
     from medlab.train.devices import Setup
 
+_count = itertools.count()
 _NO_TENSORFLOW = (
     "TensorFlow's MultiWorkerMirroredStrategy fails in Keras 3.15 (PerReplica values reach convert_to_tensor), so "
     "medlab trains on several machines with JAX alone: install jax, set KERAS_BACKEND=jax and unset TF_CONFIG. "
@@ -110,7 +112,9 @@ def strategy(backend: str, names: tuple[str, ...]) -> Any:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.distribute.MirroredStrategy([f"/{name}" for name in names])
+        # Sums of two strategies with the same keys are taken for one another, and training fails: each gets its own.
+        own = {"_collective_key_base": 1000 * next(_count)}
+        return type("MirroredStrategy", (tf.distribute.MirroredStrategy,), own)([f"/{name}" for name in names])
     if backend == "jax":
         return keras.distribution.DataParallel(devices=list(names), auto_shard_dataset=False)
     raise ValueError(f"medlab trains on several devices with TensorFlow and JAX. The backend is {backend}.")
@@ -133,7 +137,7 @@ def placed(
             yield model, own
         return
     with setup.scope():
-        copy = keras.models.clone_model(model)
+        copy = _copied(model)
     _hand_over(model, copy, from_first=setup.processes > 1)
     alone = [layer for layer in leaves(copy) if getattr(layer, "synchronized", None) is False]
     together = alone if keras.backend.backend() == "tensorflow" else []  # JAX sees the whole batch anyway
@@ -153,6 +157,25 @@ def placed(
             yield copy, own
         finally:
             _hand_over(copy, model)
+
+
+def _copied(model: keras.Model) -> keras.Model:
+    try:
+        copy = keras.models.clone_model(model)
+    except Exception as error:
+        raise ValueError(
+            f"Several devices train a copy of the model, and Keras cannot copy {model.name!r} "
+            f"({str(error).splitlines()[0]}). Give its layers a get_config, or take one device."
+        ) from error
+    same = [tuple(one.shape) for one in copy.trainable_variables] == [
+        tuple(one.shape) for one in model.trainable_variables
+    ]
+    if not same or len(copy.variables) != len(model.variables):
+        raise ValueError(
+            f"Several devices train a copy of the model, and the copy of {model.name!r} has other weights. Build it of "
+            "layers that share no weights and are frozen as wholes, or take one device."
+        )
+    return copy
 
 
 def _synchronize(layers: list[keras.layers.Layer], *, on: bool) -> None:

@@ -111,11 +111,19 @@ def choose(
     device = _say(names, found, processes) + left_out
     capability = _capability(backend, names) if kind == "gpu" else None
     spared: tuple[int, ...] = ()
+    unscaled = backend == "tensorflow" and len(names) > 1  # Keras' loss scaling fails in a MirroredStrategy
+    if precision == "mixed_float16" and unscaled:
+        raise ValueError(
+            "mixed_float16 needs its loss scaled, which fails on several devices with TensorFlow. Take "
+            "precision='float32', one device, or JAX (KERAS_BACKEND=jax)."
+        )
     if precision != "auto":
         reason = "as given"
     else:
         with keras.device(names[0]) if processes == 1 and kind != "tpu" else contextlib.nullcontext():
             precision, reason, spared = _precision.pick(model, kind, capability)
+        if precision == "mixed_float16" and unscaled:
+            precision, reason = "float32", "loss scaling for float16 fails on several devices with TensorFlow"
     # XLA on a CPU was slower than TensorFlow's own kernels; JAX always compiles.
     jit = False if backend == "tensorflow" and kind == "cpu" else "auto"
     strategy = cluster.strategy(backend, names) if len(names) > 1 else None

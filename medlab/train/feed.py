@@ -117,8 +117,9 @@ class Wrapped(keras.utils.PyDataset):
         self.devices, self.processes, self.rank = 1, 1, 0
 
     def share(self, devices: int, processes: int, rank: int) -> None:
-        """From here on fills each batch up, with its first cases, so that ``devices`` can share it alike, and gives the
-        part that process ``rank`` feeds to its own.
+        """From here on fills each batch up with its first cases, for ``devices`` to share it alike.
+
+        Gives the part that process ``rank`` feeds to its own devices.
         """
         self.devices, self.processes, self.rank = devices, processes, rank
 

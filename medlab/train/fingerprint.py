@@ -80,7 +80,7 @@ class SegmentationPlan:
     @property
     def fit(self) -> dict[str, Any]:
         """Further arguments of :func:`medlab.train.fit`."""
-        return {"loss": self.loss}
+        return {"loss": self.loss, "learning_rate": self.learning_rate}
 
 
 def plan_segmentation(
@@ -203,20 +203,31 @@ def _patch(median: np.ndarray, spacing: np.ndarray, voxels: int) -> tuple[tuple[
         patch = np.maximum(np.ceil(np.round(wanted / total, 6)), 1).astype(int) * total
         if 2 * patch.prod() <= voxels:
             break
-        room = np.where(patch > 2 * total, patch * spacing, -1)
-        axis = int(room.argmax())
-        if room[axis] < 0 or not strides:
+        wanted = _smaller(patch, total, spacing, voxels)
+        if wanted is None or not strides:
             raise ValueError(
                 f"Two patches of {' x '.join(map(str, patch))} voxels are more than the {voxels:,} voxels of a step. "
                 "Allow more voxels, or resample to a coarser spacing."
             )
-        wanted[axis] = patch[axis] - total[axis]
     if not strides:
         raise ValueError(
             f"The median image of {' x '.join(map(str, np.round(median).astype(int)))} voxels is too small for two "
             f"levels of at least {LEAST} voxels along an axis. Resample the images to a finer spacing."
         )
     return tuple(int(side) for side in patch), strides, kernels
+
+
+def _smaller(patch: np.ndarray, total: np.ndarray, spacing: np.ndarray, voxels: int) -> np.ndarray | None:
+    """The patch with one axis smaller by a step, or several where they are alike; None where none can be.
+
+    The largest such patch that fits twice; where none does, the one that is shortest in mm along its longest axis.
+    """
+    alike = {(side, step): (patch == side) & (spacing == step) for side, step in zip(patch, spacing, strict=True)}
+    found = [patch - total * axes for axes in alike.values() if (patch > total)[axes].all()]
+    fitting = [one for one in found if 2 * one.prod() <= voxels]
+    if fitting:
+        return max(fitting, key=lambda one: one.prod()).astype(np.float64)
+    return min(found, key=lambda one: (one * spacing).max(), default=None)
 
 
 def _levels(patch: np.ndarray, spacing: np.ndarray) -> tuple[tuple, tuple]:

@@ -149,7 +149,7 @@ def fit(
     held_out = None if validation is None else feed.check(validation, model, name="validation")
     y = feed.labels(data)
     objective = losses.choose(model, y, loss, label_smoothing=label_smoothing)
-    losses.check_labels(y, objective)
+    losses.check_labels(y, objective, whole=not feed.has_masks(data, y))
     if held_out is not None:
         losses.check_labels(feed.labels(held_out), objective, name="validation")
     levels, levels_reason = supervision.levels(
@@ -227,7 +227,8 @@ def _learning_rate(
     known = {} if before is None else before.facts().get("train", {})
     if known.get("epochs"):
         return known["learning_rate"], "found by the range test"
-    return rates.find_learning_rate(model, data, **settings).suggestion, "found by the range test"
+    curve = rates.find_learning_rate(model, data, **settings)
+    return curve.suggestion, f"found by the range test: {curve.reason}"
 
 
 def _check_numbers(**numbers: int) -> None:

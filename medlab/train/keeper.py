@@ -92,11 +92,13 @@ class Keeper(keras.callbacks.Callback):
         self.guard.start_epoch()
         self.done = epoch * len(self.job.batches)
         self.rate = None if self._follows_schedule() else float(np.asarray(self.trainee.optimizer.learning_rate))
+        self.used = self.rate
         self.epoch_began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Looks at the loss, the clock and the stop button."""
         self.done += 1
+        self.used = self.rate
         epoch = self.state.epoch + 1
         self.diverged = self.guard.broken(float((logs or {})["loss"]), epoch=epoch, rate=self.learning_rate)
         if self.budget is not None:
@@ -124,7 +126,11 @@ class Keeper(keras.callbacks.Callback):
                 return
         closing = time.perf_counter()
         own = self._take_mean() if job.averaged else []
-        row = {"epoch": epoch + 1, "loss": float((logs or {})["loss"]), "learning_rate": self.learning_rate()}
+        row = {
+            "epoch": epoch + 1,
+            "loss": float((logs or {})["loss"]),
+            "learning_rate": self.learning_rate() if self.used is None else self.used,
+        }
         row |= validating.measure(self.trainee, job)
         row["seconds"] = time.perf_counter() - self.epoch_began
         state.rows.append(row)
@@ -152,7 +158,8 @@ class Keeper(keras.callbacks.Callback):
         if epoch + 1 >= self.job.epochs or self.stopped:
             return
         if self.budget is not None and (self.cut or self.budget.over()):
-            self.stopped = self.state.stopped = f"the {self.job.max_seconds:g} seconds given are used up"
+            within = "" if epoch or self.guard.steps == len(self.job.batches) else ", before the first epoch was over"
+            self.stopped = self.state.stopped = f"the {self.job.max_seconds:g} seconds given are used up{within}"
         elif self._out_of_patience():
             self.stopped = f"no better validation score for {self.job.patience} epochs"
 

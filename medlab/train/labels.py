@@ -56,8 +56,14 @@ def class_weights(
     return weights, "as given: " + ", ".join(f"{weight:.3g}" for weight in weights)
 
 
-def check_labels(y: np.ndarray, objective: losses.Objective, *, name: str = "training") -> None:
+def check_labels(y: np.ndarray, objective: losses.Objective, *, name: str = "training", whole: bool = True) -> None:
     """Refuses labels that cannot be learned.
+
+    Args:
+        y: labels.
+        objective: the task.
+        name: whose labels they are, for messages.
+        whole: whether these are all labels of the training, so that one class alone is an error.
 
     Raises:
         ValueError: NaN, a label that is no whole number or outside the classes, or one class only.
@@ -85,7 +91,7 @@ def check_labels(y: np.ndarray, objective: losses.Objective, *, name: str = "tra
             f"Expected {name} labels 0 to {highest}{unknown} for a model with {objective.outputs} output(s). "
             f"Received {np.unique(y[wrong])[:5].tolist()}; mend the labels or give the model more classes."
         )
-    if name != "training":
+    if name != "training" or not whole:
         return
     if objective.task == "segmentation":
         lowest = np.min(y, where=y >= 0, initial=objective.outputs)

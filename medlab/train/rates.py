@@ -6,7 +6,7 @@ In: a model and its training data. Out: a curve of loss over learning rate, and 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STOP = 4.0
-"""The test ends where the loss passes so many times its minimum."""
+"""The test ends where the running mean of the loss passes so many times its minimum."""
 _NOTICEABLE = 0.02
 """A smoothed loss has fallen where it is lower than at the start by this share of the start, and by the noise."""
 
@@ -65,7 +65,8 @@ class LearningRateCurve:
                 panel.axvline(rate, color=color, linestyle=style, linewidth=1.5, label=f"{name}, {rate:.1e}")
         known = self.losses[np.isfinite(self.losses)]
         if known.size:  # a loss that runs away must not press the rest to the ground
-            low, high = float(known.min()), float(known.max())
+            seen = self.raw[np.isfinite(self.raw)]
+            low, high = float(min([known.min(), *seen])), float(known.max())
             top = min(high, max(1.6 * float(known[0]), low + 1.5 * (float(known[0]) - low)))
             panel.set_ylim(low - 0.08 * (top - low) - 1e-9, top + 0.08 * (top - low) + 1e-9)
         panel.set_xscale("log")
@@ -102,7 +103,7 @@ def find_learning_rate(
         train: (x, y) or a PyDataset, as :func:`medlab.train.fit` takes; a short one is gone through again and again.
         optimizer: its name, or a Keras optimizer, of which a copy is used.
         low: first rate.
-        high: last rate; the test ends early where the loss passes four times its minimum.
+        high: last rate; the test ends early where the smoothed loss passes four times its minimum.
         steps: number of steps.
         batch_size: cases a step.
         loss: as in fit.
@@ -119,6 +120,11 @@ def find_learning_rate(
         ValueError: as fit, or ``low`` is not below ``high``, or fewer than 10 steps, or the loss is not finite before
             anything was learned.
 
+    It is no better than the rule, which ``learning_rate="auto"`` takes: best validation AUC of small_cnn, mean of two
+    seeds, rule against suggestion, was 0.948 and 0.914 (AdamW) and 0.937 and 0.934 (Nesterov) on 500 cases of
+    BreastMNIST, 0.816 and 0.849 (AdamW) on 210 of the brain phantom; and it costs a hundred steps. Its use is a network
+    or loss for which the rule was not made.
+
     Source:
         Smith 2017, Cyclical learning rates for training neural networks, section 3.3.
     """
@@ -133,7 +139,7 @@ def find_learning_rate(
     data = feed.check(train, model, name="training")
     y = feed.labels(data)
     objective = losses.choose(model, y, loss)
-    losses.check_labels(y, objective)
+    losses.check_labels(y, objective, whole=not feed.has_masks(data, y))
     setup = machine.choose(model, devices=devices, precision=precision).alone()
     before = [checkpoint.array(variable) for variable in model.variables]
     generators = random.getstate(), np.random.get_state()  # noqa: NPY002 - what users' own code may draw from
@@ -150,7 +156,7 @@ def find_learning_rate(
                 trainee.optimizer.learning_rate = rate
                 seen.append(float(np.asarray(trainee.train_on_batch(*next(stream))).reshape(-1)[0]))
                 trainee.reset_metrics()
-                if not np.isfinite(seen[-1]) or seen[-1] > _STOP * min(seen):
+                if _ran_away(seen):
                     break
     finally:
         for variable, old in zip(model.variables, before, strict=True):
@@ -188,7 +194,7 @@ def read(rates: np.ndarray, raw: np.ndarray, *, fallback: tuple[float, str]) -> 
     start = float(np.mean(line[: max(len(line) // 10, 1)]))
     best = int(line.argmin())
     fallen = start - float(line[best]) > max(_NOTICEABLE * abs(start), 2 * noise)
-    ended = len(raw) < 2 or not finite.all() or raw[-1] > _STOP * known.min()
+    ended = _ran_away(raw)
     if not fallen:
         rate, why = _without_a_fall(at, line, start, noise, fallback, ended=ended)
         return LearningRateCurve(rates, smooth, rate, why, raw=raw)
@@ -199,6 +205,18 @@ def read(rates: np.ndarray, raw: np.ndarray, *, fallback: tuple[float, str]) -> 
     if best == len(line) - 1 and not ended:
         why += "; it was still falling at the highest rate, so that a larger one (high=...) may be better"
     return LearningRateCurve(rates, smooth, minimum / 10, why, minimum, steepest, raw)
+
+
+def _ran_away(losses: Sequence[float]) -> bool:
+    """Whether the last loss is not finite, or their running mean is far above its minimum.
+
+    Of the mean: a single batch that was learned by heart would make any other look large.
+    """
+    losses = np.asarray(losses, np.float64)
+    if not np.isfinite(losses[-1]):
+        return True
+    mean = _smoothed(losses)
+    return bool(mean[-1] > _STOP * mean.min())
 
 
 def _without_a_fall(

@@ -1,7 +1,7 @@
 """Messages: what a widget sends to a kernel that is busy with a cell, delivered between two steps of that cell.
 
-In: the comm of a widget. Out: its waiting messages, handed to its callbacks. All others wait for the end of the cell, in
-their order. ipykernel has no public call for this; where it is built otherwise, nothing happens, and the kernel's
+In: the comm of a widget. Out: its waiting messages, handed to its callbacks. All others wait for the end of the cell,
+in their order. ipykernel has no public call for this; where it is built otherwise, nothing happens, and the kernel's
 interrupt button remains.
 """
 
@@ -38,7 +38,7 @@ def deliver(comm_id: str) -> None:
 
 
 def _socket(kernel: Any) -> Any:
-    """Where messages for the main thread wait: in ipykernel 7 a pair inside the process, before that the shell's own."""
+    """Where messages for the main thread wait: in ipykernel 7 a pair inside the process, before it the shell's own."""
     thread = getattr(kernel, "shell_channel_thread", None)
     if thread is None:
         return getattr(getattr(kernel, "shell_stream", None), "socket", None)
