@@ -1,4 +1,6 @@
-"""What a network takes: parameters and memory counted by hand, times that are there, a model left as it was."""
+"""What a network takes: parameters and memory counted by hand, a model left as it was, and networks of one size."""
+
+import functools
 
 import keras
 import numpy as np
@@ -41,3 +43,36 @@ def test_slices_that_share_a_network_are_counted_each():
 def test_errors(n, steps):
     with pytest.raises(ValueError, match=rf"at least one image and one step\. Received {n} and {steps}"):
         models.cost(models.small_cnn((8, 8, 1), width=1), np.zeros((n, 8, 8, 1), np.float32), steps=steps)
+
+
+@pytest.mark.parametrize(("target", "width"), [(1, 1), (100, 10), (110, 10), (111, 11), (10_000, 100), (10**9, 300)])
+def test_the_width_nearest_to_a_number_of_parameters(target, width):
+    asked = []
+
+    class Square:
+        def __init__(self, width):
+            asked.append(width)
+            self.width = width
+
+        def count_params(self):
+            return self.width**2
+
+    assert models.match_parameters(Square, target, widest=300) == width
+    assert len(asked) <= 10
+
+
+def test_networks_of_one_size():
+    shape = (16, 16, 6, 1)
+    for name in ("slice_mean", "conv_lstm"):
+        make = getattr(models, name)
+        width = models.match_parameters(functools.partial(make, shape), 20_000)
+        count = make(shape, width=width).count_params()
+        assert all(
+            abs(make(shape, width=other).count_params() - 20_000) > abs(count - 20_000)
+            for other in (width - 1, width + 1)
+        )
+
+
+def test_a_target_below_1():
+    with pytest.raises(ValueError, match=r"at least 1 parameter\. Received 0"):
+        models.match_parameters(None, 0)

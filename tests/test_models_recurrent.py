@@ -209,34 +209,6 @@ def test_the_same_seed_starts_from_the_same_weights():
     assert not np.array_equal(reader[0], reader[3])  # each direction has a start of its own
 
 
-@pytest.mark.parametrize(("target", "width"), [(1, 1), (100, 10), (110, 10), (111, 11), (10_000, 100), (10**9, 300)])
-def test_the_width_nearest_to_a_number_of_parameters(target, width):
-    asked = []
-
-    class Square:
-        def __init__(self, width):
-            asked.append(width)
-            self.width = width
-
-        def count_params(self):
-            return self.width**2
-
-    assert models.match_parameters(Square, target, widest=300) == width
-    assert len(asked) <= 10
-
-
-def test_networks_of_one_size():
-    shape = (16, 16, 6, 1)
-    for name in ("slice_mean", "conv_lstm"):
-        make = getattr(models, name)
-        width = models.match_parameters(functools.partial(make, shape), 20_000)
-        count = make(shape, width=width).count_params()
-        assert all(
-            abs(make(shape, width=other).count_params() - 20_000) > abs(count - 20_000)
-            for other in (width - 1, width + 1)
-        )
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -248,9 +220,11 @@ def test_networks_of_one_size():
         (lambda: models.slice_rnn(SHAPE, cell="rnn"), r"cell to be one of \('gru', 'lstm'\). Received 'rnn'"),
         (lambda: models.slice_rnn(SHAPE, pool="max"), "pool to be one of .* Received 'max'"),
         (lambda: models.slice_mean(SHAPE, pool="last"), "pool to be one of .* Received 'last'"),
+        (lambda: models.conv_lstm(SHAPE, width=0), "width to be a whole number of at least 1. Received 0"),
+        (lambda: slice_mean(SHAPE, mask_value=float("nan")), "mask_value to be a finite number, or None .* nan"),
+        (lambda: slice_mean(SHAPE, mask_value="0"), "mask_value to be a finite number"),
         (lambda: models.slice_rnn(SHAPE, norm="layer"), "norm to be one of"),
         (lambda: models.slice_mean(SHAPE, encoder="vgg"), "vgg"),
-        (lambda: models.match_parameters(None, 0), "at least 1 parameter. Received 0"),
         (
             lambda: models.slice_weights(slice_mean(SHAPE), np.zeros((1, *SHAPE))),
             'the layer "attention"',

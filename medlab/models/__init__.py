@@ -19,7 +19,7 @@ _HOME = {
     "ensemble": "committee",
     "load": "files",
     "make": "named",
-    "match_parameters": "recurrent",
+    "match_parameters": "costs",
     "projection": "projections",
     "resnet": "classify",
     "slice_mean": "recurrent",

@@ -1,4 +1,4 @@
-"""Costs: what a network takes, measured on a few images.
+"""Costs: what a network takes, measured on a few images, and networks of equal size.
 
 In: a model and a batch. Out: its parameters, the memory of its maps, and the seconds of a step. It is not changed.
 """
@@ -45,6 +45,39 @@ def cost(model: keras.Model, x: np.ndarray, *, steps: int = 3) -> dict[str, floa
         "train_ms": 1000 * train / len(x),
         "predict_ms": 1000 * predict / len(x),
     }
+
+
+def match_parameters(make: Callable[..., keras.Model], target: int, *, widest: int = 1024) -> int:
+    """The width at which ``make(width=...)`` comes nearest to ``target`` parameters.
+
+    Args:
+        make: ``make(width=...)``, 1 or above, gives a model that has more parameters the wider it is.
+        target: number of parameters.
+        widest: largest width to try.
+
+    Raises:
+        ValueError: a target below 1.
+    """
+    if target < 1:
+        raise ValueError(f"Expected a target of at least 1 parameter. Received {target!r}.")
+    counts: dict[int, int] = {}
+
+    def count(width: int) -> int:
+        if width not in counts:
+            counts[width] = make(width=width).count_params()
+        return counts[width]
+
+    low, high, width = 0, widest + 1, min(8, widest)
+    while high - low > 1:
+        if count(width) < target:
+            low = width
+        else:
+            high = width
+        # Parameters grow about as the square of the width, which guesses the next one to look at.
+        guess = width * math.sqrt(target / count(width))
+        width = min(max(round(guess), low + 1), high - 1)
+    near = [width for width in (low, high) if 1 <= width <= widest]
+    return min(near, key=lambda width: abs(count(width) - target))
 
 
 def _seconds(run: Callable[[], Any], steps: int) -> float:

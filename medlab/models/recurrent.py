@@ -8,7 +8,6 @@ are not read, so that the answer is the same however many there are, before or a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from medlab.backend import keras
@@ -184,7 +183,7 @@ def conv_lstm(
     Raises:
         ValueError: as :func:`slice_rnn`.
     """
-    shape = _check_shape(input_shape, "conv_lstm")
+    shape = _check_shape(input_shape, width, "conv_lstm")
     outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=2, norm=norm, seed=seed)
 
@@ -234,41 +233,10 @@ def slice_weights(model: keras.Model, x: np.ndarray, *, batch_size: int = 32) ->
     return weights.predict(x, batch_size=batch_size, verbose=0).reshape(len(x), -1)
 
 
-def match_parameters(make: Callable[..., keras.Model], target: int, *, widest: int = 1024) -> int:
-    """The width at which ``make(width=...)`` comes nearest to ``target`` parameters.
-
-    Args:
-        make: ``make(width=...)``, 1 or above, gives a model that has more parameters the wider it is.
-        target: number of parameters.
-        widest: largest width to try.
-
-    Raises:
-        ValueError: a target below 1.
-    """
-    if target < 1:
-        raise ValueError(f"Expected a target of at least 1 parameter. Received {target!r}.")
-    counts: dict[int, int] = {}
-
-    def count(width: int) -> int:
-        if width not in counts:
-            counts[width] = make(width=width).count_params()
-        return counts[width]
-
-    low, high, width = 0, widest + 1, min(8, widest)
-    while high - low > 1:
-        if count(width) < target:
-            low = width
-        else:
-            high = width
-        # Parameters grow about as the square of the width, which guesses the next one to look at.
-        guess = width * math.sqrt(target / count(width))
-        width = min(max(round(guess), low + 1), high - 1)
-    near = [width for width in (low, high) if 1 <= width <= widest]
-    return min(near, key=lambda width: abs(count(width) - target))
-
-
-def _check_shape(input_shape: tuple[int, ...], network: str) -> tuple[int, ...]:
+def _check_shape(input_shape: tuple[int, ...], width: int, network: str) -> tuple[int, ...]:
     """The shape, after checks: a number of slices that is not given has a reason and a way out of its own."""
+    if isinstance(width, bool) or not hasattr(width, "__index__") or width < 1:
+        raise ValueError(f"Expected width to be a whole number of at least 1. Received {width!r}.")
     shape = tuple(input_shape)
     if len(shape) == 4 and shape[2] is None:
         raise ValueError(
@@ -295,7 +263,7 @@ def _start(
     name: str,
 ) -> tuple[Builder, Any, Any, Any, int]:
     """Builder, input, features of each slice (n, k, f), which slices to read (n, k) or None, number of logits."""
-    shape = _check_shape(input_shape, name)
+    shape = _check_shape(input_shape, width, name)
     outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=2, norm=norm, seed=seed)
 
@@ -311,6 +279,8 @@ def _encode(volume: Any, encoder: Encoder, mask_value: float | None, seed: int) 
     """Maps of all slices (n, a, b, k, channels), and which slices to read (n, k), None for all."""
     if mask_value is None:
         return encode_slices(volume, encoder, seed=seed), None
+    if not isinstance(mask_value, int | float) or not math.isfinite(mask_value):
+        raise ValueError(f"Expected mask_value to be a finite number, or None to read all. Received {mask_value!r}.")
     read = keras.ops.any(keras.ops.not_equal(volume, mask_value), axis=(1, 2, 4))
     return encode_slices(_fill(volume, read), encoder, seed=seed), read
 

@@ -265,6 +265,8 @@ def _agreement(panel: Axes, truth: np.ndarray, prediction: np.ndarray, unit: str
         panel.annotate(f"{name} {height:+.3g}", (side, height), xycoords=("axes fraction", "data"), fontsize=8,
                        xytext=(3 - 6 * side, 2 * up), textcoords="offset points", ha="right" if side else "left",
                        va="bottom" if up > 0 else "top")  # fmt: skip
+    low, high = panel.get_ylim()
+    panel.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))  # room for the lines' names
     in_unit = f" ({unit})" if unit else ""
     panel.set_xlabel(f"mean of prediction and truth{in_unit}")
     panel.set_ylabel(f"prediction minus truth{in_unit}")

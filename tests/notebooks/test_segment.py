@@ -12,7 +12,7 @@ pytestmark = pytest.mark.notebook
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segment") / "run"
-    parameters = {"limit": 90, "epochs": 24, "options": {"size": 64}}
+    parameters = {"epochs": 40, "options": {"n": 100, "size": 64}}
     notebook.run(notebook.folder() / "06_segment.ipynb", folder, parameters)
     return folder
 
@@ -24,16 +24,18 @@ def found(run):
 
 def test_the_network_has_learned_to_segment(found):
     dice = found["metrics"]["dice"]
-    assert 0.2 < dice["low"] < dice["value"] < dice["high"] < 1
-    assert found["history"]["val_dice"][-1] > found["history"]["val_dice"][0] + 0.1
+    assert dice["value"] > 0.1  # marking nothing gives 0
+    assert 0.03 < dice["low"] < dice["value"] < dice["high"] < 1
+    validated = [epoch["val_dice"] for epoch in found["history"]]
+    assert validated[found["best_epoch"] - 1] == max(validated) > validated[0] + 0.05
 
 
 def test_every_structure_and_every_case_is_accounted_for(found):
     assert found["classes"] == ["edema", "core", "rim"]
     assert set(found["per_class"]) == set(found["failures"]) == set(found["classes"])
     for counts in found["failures"].values():
-        assert sum(counts.values()) == found["n"] == 18
-        assert counts["absent"] + counts["hallucinated"] >= 9  # the healthy half
+        assert sum(counts.values()) == found["n"] == 20
+        assert counts["absent"] + counts["hallucinated"] >= 10  # the healthy half
     assert set(found["metrics"]) >= {"dice", "iou", "hd95", "assd", "nsd", "volume_error"}
     assert found["split"] == "test"
     assert found["seconds"] > 0
