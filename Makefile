@@ -1,11 +1,13 @@
 # make run    the main job: the study on the embedded data (see README)
 # make test   all checks          make lab    JupyterLab on the notebooks
-# Everything is set up in .venv by itself; a second call starts at once.
+# Everything is set up in .venv by itself; a second call starts at once. Tests run in WORKERS=2 processes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/study
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: run test test-fast test-jax lab setup clean
 
@@ -19,17 +21,17 @@ lab: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -m "not notebook and not browser and not jax"
-	$(BIN)/python -m pytest -q -m "notebook or browser"
-	$(BIN)/python -m pytest -q -m jax
+	$(PYTEST) -m "not notebook and not browser and not jax"
+	$(PYTEST) -m "notebook or browser"
+	$(PYTEST) -m jax
 
 test-jax: setup
-	$(BIN)/python -m pytest -q -m jax
+	$(PYTEST) -m jax
 
 test-fast: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -m "not notebook and not browser and not jax"
+	$(PYTEST) -m "not notebook and not browser and not jax"
 
 setup: $(VENV)/.installed
 
@@ -41,4 +43,4 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-jax runs
+	rm -rf $(VENV) .venv-jax .venv-medicai runs

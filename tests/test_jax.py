@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "keras", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "psutil", "pytest")
 
@@ -50,14 +55,18 @@ def jax_python():
     """The interpreter of an environment with JAX and Keras and without TensorFlow."""
     folder = Path(os.environ.get("MEDLAB_JAX_VENV", ROOT / ".venv-jax"))
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not (folder / ".installed").is_file():
-        if "MEDLAB_JAX_VENV" not in os.environ:
+    if "MEDLAB_JAX_VENV" in os.environ:
+        if not python.is_file():
+            pytest.fail(f"MEDLAB_JAX_VENV names {folder}, but there is no {python}.")
+        return python
+    with folder.with_suffix(".lock").open("w") as lock:
+        if fcntl is not None:  # tests run in several processes
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".installed").is_file():
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
             subprocess.run(install, check=True, timeout=1200)
             (folder / ".installed").touch()
-        elif not python.is_file():
-            pytest.fail(f"MEDLAB_JAX_VENV names {folder}, but there is no {python}.")
     return python
 
 

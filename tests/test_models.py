@@ -46,6 +46,8 @@ def test_baseline_layers():
         (lambda: models.resnet((28, 28, 1), width=4), (4, 4)),
         (lambda: models.resnet((16, 16, 24, 1), width=4), (2, 2, 3)),
         (lambda: models.resnet((32, 32, 1), depth=50, width=4), (4, 4)),
+        (lambda: models.resnet((32, 32, 32, 1), depth=10, width=4, stem_stride=2), (2, 2, 2)),
+        (lambda: models.resnet((64, 32, 1), depth=10, width=4, stem_stride=4), (2, 1)),
         (lambda: models.densenet121((128, 96, 1), growth=2, units=(1, 1, 1, 1)), (4, 3)),
         (lambda: models.densenet121((28, 28, 1), growth=2, units=(1, 1, 1, 1)), (4, 4)),
         (lambda: models.densenet121((16, 16, 24, 1), growth=2, units=(1, 1, 1, 1)), (2, 2, 3)),

@@ -146,11 +146,6 @@ def test_saved_and_loaded(tmp_path):
     assert np.array_equal(model.predict_on_batch(x), again.predict_on_batch(x))
 
 
-def test_several_labels_say_so():
-    model = models.unet((16, 16, 1), 1, width=2, multi_label=True)
-    assert (model.name, model.output_shape) == ("unet_multi_label", (None, 16, 16, 1))
-
-
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

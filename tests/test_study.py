@@ -171,7 +171,7 @@ def drawn(tmp_path):
         shape = (17 + number % 3, 15, 12)
         mask = np.sum((np.indices(shape).T - [8, 7, 6]).T ** 2, 0) < 12
         image = rng.normal(size=shape) + 4 * mask
-        for name, array in (("images", image.astype(np.float32)), ("masks", (2 * mask).astype(np.uint8))):
+        for name, array in (("images", image.astype(np.float32)), ("masks", mask.astype(np.uint8))):
             (tmp_path / "drawn" / name).mkdir(parents=True, exist_ok=True)
             affine = np.diag([1.0, 1.0, 2.0, 1.0])
             nibabel.Nifti1Image(array, affine).to_filename(tmp_path / "drawn" / name / f"{number}.nii.gz")
@@ -181,7 +181,7 @@ def drawn(tmp_path):
 def test_images_with_masks_and_no_label_are_segmented_on_one_grid(drawn, tmp_path):
     made = study.prepare(tmp_path / "run", str(drawn))
     assert made.task == "segmentation"
-    assert made.regions == ["background", "label 1", "label 2"]
+    assert made.regions == ["background", "label 1"]
     assert made.patch == (20, 16, 12), "the median image, 18 x 15 x 12, in whole halvings"
     assert made.facts["spacings"][0] == [1.0, 1.0, 2.0]
     again = study.open(tmp_path / "run", str(drawn))
@@ -191,7 +191,7 @@ def test_images_with_masks_and_no_label_are_segmented_on_one_grid(drawn, tmp_pat
         assert len(found) == n
         for _, image, mask in found:
             assert image.shape == mask.shape
-            assert np.median(image.array[mask.array == 2]) > np.median(image.array[mask.array == 0])
+            assert np.median(image.array[mask.array == 1]) > np.median(image.array[mask.array == 0])
 
 
 def test_a_size_crops_or_pads_and_keeps_the_voxels(drawn, tmp_path):
@@ -200,7 +200,7 @@ def test_a_size_crops_or_pads_and_keeps_the_voxels(drawn, tmp_path):
     assert made.patch is None
     assert x.shape == (9, 16, 16, 16, 1)
     for mask in y:
-        assert (mask == 2).sum() == (np.sum((np.indices((17, 15, 12)).T - [8, 7, 6]).T ** 2, 0) < 12).sum()
+        assert (mask == 1).sum() == (np.sum((np.indices((17, 15, 12)).T - [8, 7, 6]).T ** 2, 0) < 12).sum()
 
 
 def test_a_task_that_the_cases_do_not_allow_is_refused(images, drawn, tmp_path):
@@ -218,3 +218,23 @@ def test_phantoms_name_what_is_segmented(tmp_path):
     assert made.regions == ["background", "edema", "core", "rim"]
     assert made.outputs == 4
     assert made.arrays("train")[1].max() == 3
+
+
+def test_masks_of_drawing_programs_are_numbered_when_told_how(images, tmp_path):
+    for number, path in enumerate(sorted(images.rglob("*.png"))):
+        mask = np.zeros((12, 10), np.uint8)
+        mask[3:7, 2:5] = 255
+        for name in ("images", "masks"):
+            (tmp_path / "drawn" / name).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "drawn" / "images" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "drawn" / "masks" / f"{number}.png")
+    with pytest.raises(ValueError, match=r"hold the values 0, 255, and not 1, 2, .* .mask_values.: \[0, 255\]"):
+        study.prepare(tmp_path / "run", str(tmp_path / "drawn"))
+    made = study.prepare(tmp_path / "run", str(tmp_path / "drawn"), options={"mask_values": [0, 255]})
+    assert made.regions == ["background", "label 1"]
+    assert set(np.unique(made.arrays("train")[1])) == {0, 1}
+    assert (made.arrays("test")[1][0] == 1).sum() == 12
+    with pytest.raises(ValueError, match="list of different whole numbers"):
+        study.prepare(tmp_path / "other", str(tmp_path / "drawn"), options={"mask_values": 255})
+    with pytest.raises(ValueError, match=r"values \[0, 7\]. One also holds \[255\]"):
+        study.prepare(tmp_path / "other", str(tmp_path / "drawn"), options={"mask_values": [0, 7]})

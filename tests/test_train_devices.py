@@ -117,7 +117,7 @@ def test_the_infinite_gradient_of_a_conv3d_is_found(with_bfloat16):
     true = gradient("float32")
     # What the check is for: were the layer not spared, its gradient would be garbage, such as infinity.
     assert not np.linalg.norm(gradient("mixed_bfloat16") - true) < 0.1 * np.linalg.norm(true)
-    assert np.linalg.norm(gradient("mixed_bfloat16", setup.spared) - true) < 0.05 * np.linalg.norm(true)
+    assert np.linalg.norm(gradient("mixed_bfloat16", setup.spared) - true) < 0.1 * np.linalg.norm(true)
     # And were most layers at fault, the whole model would stay in float32.
     small = keras.Sequential([keras.Input((2, 2, 2, 1)), keras.layers.Conv3D(4, 3, padding="same")])
     alone = devices.choose(small, devices="cpu")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medlab.cases import Cases
-from medlab.load import fetch, files, medmnist
+from medlab.load import fetch, files, medmnist, relabel
 from medlab.load.errors import ReadError
 from medlab.volume import Volume
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _PHANTOM = "phantom:"
 _PHANTOM_OPTIONS = ("rank", "n", "sequence", "difficulty")
-_FOLDER_OPTIONS = ("patient_pattern", "modality")
-_CSV_OPTIONS = ("root", "unlabeled", "modality")
+_FOLDER_OPTIONS = ("patient_pattern", "modality", "mask_values")
+_CSV_OPTIONS = ("root", "unlabeled", "modality", "mask_values")
 # Modality, task and scenario of the phantoms; what they are made of is told in their own docstrings.
 _PHANTOM_FACTS = {"brain-tumor": ("MR", "binary-class", "tumor")}
 
@@ -51,8 +51,9 @@ def dataset(
             that is there keeps at least one as far as the limit allows).
         seed: of a phantom's cases and of the limit's choice.
         **options: phantoms: ``rank``, ``n``, ``sequence``, ``difficulty``. Folders: ``patient_pattern`` (regular
-            expression whose groups name the patient), ``modality`` (DICOM code of pictures that cannot say it). CSV:
-            ``root``, ``unlabeled``, ``modality``.
+            expression whose groups name the patient), ``modality`` (DICOM code of pictures that cannot say it),
+            ``mask_values`` (what masks hold where it is not 0, 1, 2, ..., in that order: ``[0, 255]``). CSV: ``root``,
+            ``unlabeled``, ``modality``, ``mask_values``.
 
     Returns:
         Cases with the given splits, if any; ids of files are pseudonyms.
@@ -170,13 +171,14 @@ def _from_files(path: Path, classes: Sequence[str] | None, options: dict[str, An
     if modality is not None and (not isinstance(modality, str) or not 2 <= len(modality) <= 16):
         raise ValueError(f"Expected a DICOM modality such as 'DX', 'MR' or 'US'. Received {modality!r}.")
     opener = partial(open_reference, modality=modality) if modality else open_reference
+    if options.get("mask_values") is not None:
+        opener = partial(relabel.opened, opener, relabel.check(options["mask_values"]))
+    _check_options(path.name, options, _FOLDER_OPTIONS if path.is_dir() else _CSV_OPTIONS)
+    options.pop("modality", None)
+    options.pop("mask_values", None)
     if path.is_dir():
-        _check_options(path.name, options, _FOLDER_OPTIONS)
-        options.pop("modality", None)
         found = folder.read_folder(path, classes=classes, open=opener, **options)
     elif path.suffix.lower() == ".csv":
-        _check_options(path.name, options, _CSV_OPTIONS)
-        options.pop("modality", None)
         found = folder.read_csv(path, classes=classes, open=opener, **options)
     else:
         raise ReadError(

@@ -104,6 +104,7 @@ def resnet(
     *,
     depth: int = 18,
     width: int = 64,
+    stem_stride: int | None = None,
     norm: str | None = "batch",
     dropout: float = 0.0,
     multi_label: bool = False,
@@ -120,6 +121,9 @@ def resnet(
         classes: number of classes; two give one logit, unless ``multi_label``.
         depth: 10 (one unit a stage), 18 or 34 (two 3x3 a unit), 50 (bottleneck units).
         width: channels of the first stage, 64 in the paper; the others have 2, 4 and 8 times as many.
+        stem_stride: how many times smaller the first stage is than the image: 1 (a 3x3 convolution), 2 (one of stride
+            2) or 4 (7x7 and the maximum). None: 1 up to 64 pixels, else 4. Volumes of 28 voxels a side train eight
+            times as fast with 2.
         norm: ``"batch"``, ``"group"`` or None.
         dropout: share of features dropped in training, 0 to below 1.
         multi_label: one image may show several classes: always one logit a class.
@@ -129,7 +133,7 @@ def resnet(
         Layers ``stem``, ``stage1`` ... ``stage4`` (the last convolutional map), ``features``, ``logits``.
 
     Raises:
-        ValueError: another depth or rank, an image that is too small, or too few classes.
+        ValueError: another depth, stride or rank, an image that is too small, or too few classes.
     """
     if depth not in _RESNETS:
         raise ValueError(f"Expected depth to be one of {tuple(_RESNETS)}. Received {depth!r}.")
@@ -137,10 +141,14 @@ def resnet(
     outputs = count_outputs(classes, multi_label=multi_label)
     build = Builder(rank=rank, norm=norm, seed=seed)
     image = keras.Input(input_shape, name="image")
-    small = is_small(input_shape)
-    both_sides = halvings(tuple(input_shape[:-1]), 3 if small else 5)
-    if small:
+    if stem_stride not in (None, 1, 2, 4):
+        raise ValueError(f"Expected stem_stride 1, 2, 4 or None. Received {stem_stride!r}.")
+    stride = stem_stride or (1 if is_small(input_shape) else 4)
+    both_sides = halvings(tuple(input_shape[:-1]), {1: 3, 2: 4, 4: 5}[stride])
+    if stride == 1:
         x = build.conv_norm_relu(image, width, 3, name="stem")
+    elif stride == 2:
+        x = build.conv_norm_relu(image, width, 3, stride=2, both_sides=both_sides.pop(0), name="stem")
     else:
         x = build.conv_norm_relu(image, width, 7, stride=2, both_sides=both_sides.pop(0), name="stem")
         x = build.pool(x, both_sides=both_sides.pop(0), name="pool")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from medlab.backend import keras
-from medlab.models.blocks import Builder, network_name
+from medlab.models.blocks import Builder
 
 layers = keras.layers
 
@@ -35,7 +35,6 @@ def unet(
     residual: bool = True,
     norm: str | None = "instance",
     dropout: float = 0.0,
-    multi_label: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """A U-Net (Ronneberger et al. 2015; Cicek et al. 2016) with the choices of nnU-Net (Isensee et al. 2021).
@@ -58,7 +57,6 @@ def unet(
         residual: shortcuts around the two convolutions of the encoder's levels (He et al. 2016).
         norm: ``"instance"``, ``"group"``, ``"batch"`` or None.
         dropout: share of channels dropped after each level of the encoder in training, 0 to below 1.
-        multi_label: classes that may overlap: each logit is for a sigmoid of its own, and one class is enough.
         seed: start of the random weights and of dropout.
 
     Returns:
@@ -70,7 +68,7 @@ def unet(
             too few classes, an unknown norm.
     """
     rank = _check_shape(input_shape)
-    _check_numbers(classes, width, dropout, norm, multi_label=multi_label)
+    _check_numbers(classes, width, dropout, norm)
     sides = tuple(input_shape[:-1])
     steps = _strides(sides, levels, strides)
     sizes = _kernels(rank, len(steps) + 1, kernels)
@@ -90,7 +88,7 @@ def unet(
             x, skips[level - 1], widths[level - 1], sizes[level - 1], steps[level - 1], name=f"decode{level}"
         )
     logits = net.conv(x, int(classes), 1, bias=True, name="logits")
-    return keras.Model(image, logits, name=network_name("unet", multi_label))
+    return keras.Model(image, logits, name="unet")
 
 
 @dataclass(frozen=True)
@@ -179,11 +177,10 @@ def _check_shape(shape: tuple[int | None, ...]) -> int:
     return len(shape) - 1
 
 
-def _check_numbers(classes: int, width: int, dropout: float, norm: str | None, *, multi_label: bool) -> None:
-    least = 1 if multi_label else 2
-    if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < least:
+def _check_numbers(classes: int, width: int, dropout: float, norm: str | None) -> None:
+    if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 2:
         raise ValueError(
-            f"Expected at least {least} classes. Received {classes!r}; the background counts as one, "
+            f"Expected at least 2 classes. Received {classes!r}; the background counts as one, "
             "so that one organ has classes=2."
         )
     if isinstance(width, bool) or not hasattr(width, "__index__") or width < 1:

@@ -39,8 +39,11 @@ def measure(cases: Cases, recipe: Recipe, size: int | None) -> tuple[Recipe, dic
         recipe = recipe.change(crop_or_pad={"shape": (int(size),) * cases.volume(cases.ids[0]).rank})
     training = set(cases.subset("train").ids)
     shapes, spacings, counts, highest = [], [], np.zeros(256, np.int64), 0
+    present: set[int] = set()
     for case, image, mask in batches.pairs(cases, recipe=recipe):
-        highest = max(highest, int(mask.array.max(initial=0)))
+        values = np.unique(mask.array)
+        present.update(int(value) for value in values if value > 0)
+        highest = max(highest, int(values.max(initial=0)))
         if case in training:
             shapes.append(list(image.shape))
             spacings.append([round(float(mm), 4) for mm in image.spacing])
@@ -50,6 +53,14 @@ def measure(cases: Cases, recipe: Recipe, size: int | None) -> tuple[Recipe, dic
     if highest > 255:
         raise ValueError(f"Expected masks of at most 255 structures. Those of {cases.name!r} reach {highest}.")
     regions = _names(cases, highest)
+    absent = sorted(set(range(1, highest + 1)) - present)
+    if absent and not cases.info.get("regions") and not cases.classes:
+        seen = sorted(present | {0})
+        raise ValueError(
+            f"The masks of {cases.name!r} hold the values {_some(seen)}, and not {_some(absent)} between them. Say "
+            f'what is meant: options={{"mask_values": {seen if len(seen) < 9 else "[...]"}}} numbers them 0, 1, ... in '
+            "that order, or name all values with classes."
+        )
     shares = (counts[: len(regions)] / counts.sum()).round(8).tolist()
     facts: dict[str, Any] = {"regions": regions, "patch": None, "shapes": shapes, "spacings": spacings}
     facts["shares"] = shares
@@ -59,6 +70,10 @@ def measure(cases: Cases, recipe: Recipe, size: int | None) -> tuple[Recipe, dic
         if np.ptp(spacings, axis=0).any():
             recipe = recipe.change(resample={"spacing": plan.spacing})
     return recipe, facts
+
+
+def _some(values: list[int]) -> str:
+    return ", ".join(map(str, values[:6])) + (f" and {len(values) - 6} more" if len(values) > 6 else "")
 
 
 def _names(cases: Cases, highest: int) -> list[str]:
