@@ -9,6 +9,7 @@ import pytest
 
 from medlab import choose, evaluate, train
 from medlab.choose import halving, judging
+from medlab.train import progress
 
 # On JAX Keras' get_weights hands variables to np.array, whose argument copy they do not know yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -134,8 +135,8 @@ def test_what_is_finished_is_not_trained_again(three):
 
     listed = [BLIND, GOOD | {"model": counted}, SAME | {"model": counted}]
     again = choose.experiment(DATA, HELD_OUT, candidates=listed, epochs=4, seeds=2, run=folder, **QUIET)
-    assert made == [0, 0], "only to check them before the first training"
-    columns = ["auc", "low", "high", "mean", "sd", "behind", "behind_low", "behind_high", "verdict"]
+    assert made[:2] == [0, 0], "to check them before the first training"
+    columns = ["seconds", "auc", "low", "high", "mean", "sd", "behind", "behind_low", "behind_high", "verdict"]
     pd.testing.assert_frame_equal(again.table[columns], found.table[columns])
     np.testing.assert_allclose(np.asarray(again.model(TEST[0])), np.asarray(found.model(TEST[0])), rtol=1e-6)
 
@@ -252,7 +253,14 @@ def test_the_list_to_start_from():
         ([], "list of candidates"),
         ([3], "Expected a candidate as a dict"),
         ([{"model": "smal_cnn"}], "Received 'smal_cnn'. Did you mean 'small_cnn'"),
-        ([{"model": "unet"}], "Expected a network of"),
+        (["unet"], "'unet' is for segmentation"),
+        ([{"model": "backbone"}], "Expected model_settings"),
+        (["EfficientNetB00"], "Expected a network of .*Did you mean 'EfficientNetB0'"),
+        ([GOOD, GOOD | {"name": "b", "class_weight": "bal"}], "Candidate 'b': Expected class_weight"),
+        ([GOOD, GOOD | {"name": "b", "ema": 3}], "Candidate 'b': Expected ema"),
+        ([GOOD, GOOD | {"name": "b", "batch_size": 0}], "Candidate 'b': Expected batch_size"),
+        ([GOOD, GOOD | {"name": "b", "patience": 0}], "Candidate 'b': Expected patience"),
+        ([GOOD, GOOD | {"name": "b", "clip": -1}], "Candidate 'b': Expected clip"),
         ([{"learning_rte": 1}], "unknown setting 'learning_rte'.*Did you mean 'learning_rate'"),
         ([{"seed": 1}], "'seed' is the experiment's own"),
         ([GOOD, GOOD], "Two candidates are alike: 'good'"),
@@ -279,6 +287,82 @@ def test_a_mistake_in_a_candidate_is_found_before_the_first_training(candidates,
 def test_errors_of_the_budget(wish, message):
     with pytest.raises(ValueError, match=message):
         choose.experiment(DATA, HELD_OUT, candidates=[GOOD], progress=False, **wish)
+
+
+ONE = linear(0)
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "message"),
+    [
+        (
+            DATA,
+            (HELD_OUT[0], HELD_OUT[1] * 9),
+            r"Validation has the labels \[9\], which training does not have: \[0, 1",
+        ),
+        (DATA, (HELD_OUT[0], HELD_OUT[1] * 0), "All 60 validation cases have the same label 0.*nothing can be ranked"),
+        (DATA, (HELD_OUT[0], np.stack([HELD_OUT[1]] * 2, axis=1)), "Expected validation labels of shape"),
+        (DATA, (HELD_OUT[0], HELD_OUT[1].astype(str)), "Expected validation labels of numbers"),
+        ((DATA[0], DATA[1].astype(str)), HELD_OUT, "Expected training labels of numbers"),
+        ((DATA[0], np.where(DATA[1] > 0, np.nan, 0)), HELD_OUT, "160 training case.* have NaN"),
+        ((DATA[0][:0], DATA[1][:0]), HELD_OUT, "Expected training cases: nothing can be learned"),
+        (DATA, (HELD_OUT[0][:0], HELD_OUT[1][:0]), "Expected validation cases: the choice is made on them"),
+        (DATA, None, r"Expected validation cases as \(x, y\).*NoneType"),
+        (DATA, (HELD_OUT[0] * np.nan, HELD_OUT[1]), "60 of 60 validation images hold NaN"),
+    ],
+)
+def test_data_that_rank_nothing_are_refused_before_the_first_training(tmp_path, training, validation, message):
+    with pytest.raises(ValueError, match=message):
+        choose.experiment(training, validation, candidates=[GOOD], epochs=1, run=tmp_path, **QUIET)
+    assert not any(tmp_path.rglob("model.keras"))
+
+
+def test_more_that_is_refused_before_the_first_training(tmp_path):
+    with pytest.raises(ValueError, match=r"one patient for each of the 60 validation cases. Received 1"):
+        choose.experiment(DATA, HELD_OUT, candidates=[GOOD], epochs=1, groups=[1], run=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"'batchsize' is no setting of medlab.train.fit.*Did you mean 'batch_size'"):
+        choose.experiment(DATA, HELD_OUT, candidates=[GOOD], epochs=1, batchsize=3, run=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match="gave the same model 'linear' twice"):
+        choose.experiment(
+            DATA, HELD_OUT, candidates=[GOOD | {"model": lambda seed: ONE}], epochs=1, run=tmp_path, **QUIET
+        )
+    assert not any(tmp_path.rglob("model.keras"))
+    with pytest.raises(ValueError, match=r"at least two values of 'optimizer' to compare. Received None"):
+        choose.vary(DATA, HELD_OUT, "optimizer", None)
+
+
+def test_a_folder_of_other_networks_under_the_same_name_is_refused(three):
+    folder, _ = three
+    with pytest.raises(ValueError, match=r"finished training in .* had other model. Give"):
+        choose.experiment(
+            DATA, HELD_OUT, candidates=[BLIND, GOOD | {"model": constant}, SAME], epochs=4, run=folder, **QUIET
+        )
+
+
+def test_after_stop_no_further_training_begins(monkeypatch):
+    pressed = {"in": 2, "trainings": 0}
+
+    def begin(self, rows):
+        pressed["trainings"] += 1
+
+    monkeypatch.setattr(progress.Progress, "begin", begin)
+    monkeypatch.setattr(
+        progress.Progress, "stop_asked", lambda self, done: pressed["trainings"] == pressed["in"] and done >= 1
+    )
+    found = choose.experiment(DATA, HELD_OUT, candidates=[GOOD, BLIND, SAME], epochs=4, seeds=2, **QUIET)
+    assert pressed["trainings"] == 2
+    assert found.best.name == "good"
+    assert found.table.index.tolist() == ["good", "blind"]
+    assert found.notes[0].startswith("Stopped by hand in round 1, in blind (seed 0). Not all candidates")
+    assert found.model.count_params() == 17
+
+
+@pytest.mark.parametrize("name", ["projection", "two_and_half_d", "EfficientNetB0"])
+def test_every_network_that_make_knows_can_be_a_candidate(name):
+    one = choose.halving.options.read([{"model": name}])[0]
+    shape = (32, 32, 3) if name == "EfficientNetB0" else (16, 16, 8, 1)
+    assert one.name == name
+    assert one.maker(shape, 3, False)(0).output_shape == (None, 3)
 
 
 def test_masks_are_refused():

@@ -250,3 +250,38 @@ def test_bad_images_and_models(voxelwise, volume):
     flat = network((4,), layers.Dense(2))
     with pytest.raises(ValueError, match=r"pictures \(n, i, j, c\) or volumes.*Its input is \(None, 4\)"):
         evaluate.sliding_window(flat, np.zeros((9, 9)), 8)
+
+
+def test_a_network_with_strides_and_open_sides_takes_any_image():
+    """Halved and doubled again: sides of 4 n alone can be joined. Padded by hand to them it says the same."""
+    from medlab import models
+
+    model = models.unet((None, None, 1), 2, width=2, levels=3)
+    image = RNG.normal(size=(21, 18, 1)).astype("float32")
+    found = evaluate.sliding_window(model, image, output="logits")
+    padded = np.full((24, 20, 1), image.min())
+    padded[2:23, 1:19] = image
+    np.testing.assert_allclose(found, whole(model, padded)[2:23, 1:19], atol=1e-5)
+
+
+def test_overlapping_classes_have_a_sigmoid_each():
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, layers.Conv2D(3, 1)(inputs), name="lesions_multi_label")
+    image = RNG.normal(size=(9, 8, 1)).astype("float32")
+    np.testing.assert_allclose(evaluate.sliding_window(model, image, 4), expit(whole(model, image)), atol=1e-6)
+    with pytest.raises(ValueError, match=r"overlapping classes .* Take sliding_window\(...\) >= 0.5"):
+        evaluate.sliding_window(model, image, 4, output="labels")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mirror": 1}, r"mirror True, False or axes among \(0, 1, 2\). Received 1"),
+        ({"mirror": "ij"}, "Received 'ij'"),
+        ({"overlap": "half"}, "an overlap from 0 to below 1, such as 0.5. Received 'half'"),
+        ({"batch_size": 2.5}, "a batch size of at least 1. Received 2.5"),
+    ],
+)
+def test_arguments_of_another_kind(voxelwise, settings, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.sliding_window(voxelwise, np.zeros((8, 8, 8, 2)), 6, **settings)

@@ -84,7 +84,7 @@ def test_class_folders_that_are_not_in_order(tmp_path):
     (tmp_path / "fox").mkdir()
     with pytest.raises(load.ReadError, match="fox holds no images"):
         load.dataset(tmp_path)
-    with pytest.raises(ValueError, match=r"does not know rank, root\. It knows patient_pattern, modality, mask_values, size"):
+    with pytest.raises(ValueError, match=r"not know rank, root\. It knows patient_pattern, modality, mask_values"):
         load.dataset(tmp_path, rank=3, root="x")
 
 

@@ -62,7 +62,7 @@ class Shift:
 
 def fit(run, *, seed=0, kill=None, resume=False, **changes):
     wish = {
-        "epochs": 7, "batch_size": 8, "progress": False, "schedule": "plateau", "learning_rate": 10.0, "accumulate": 2,
+        "epochs": 7, "batch_size": 8, "progress": False, "schedule": "plateau", "learning_rate": 1.0, "accumulate": 2,
         "ema": 0.8, "precision": "float32", "patience": None,
     }  # fmt: skip
     return train.fit(
@@ -136,7 +136,7 @@ def test_a_disk_that_fills_in_training_is_said_and_training_can_go_on(tmp_path):
             return super().__call__(x, mask, keys)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    wish = {"epochs": 3, "batch_size": 8, "progress": False, "schedule": "plateau", "learning_rate": 10.0,
+    wish = {"epochs": 3, "batch_size": 8, "progress": False, "schedule": "plateau", "learning_rate": 1.0,
             "accumulate": 2, "ema": 0.8, "precision": "float32", "patience": None, "run": tmp_path / "run"}  # fmt: skip
     try:
         with pytest.raises(train.DiskFullError, match=r"What was saved after epoch 1 stays whole. .* resume=True"):

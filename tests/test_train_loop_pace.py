@@ -99,7 +99,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch():
     np.testing.assert_allclose(parts.model.get_weights()[0], whole.model.get_weights()[0], rtol=1e-5)
     assert "gradients of 4 batches averaged" in parts.choices["optimizer"]
     # The rule for the rate looks at the cases that a step of the weights sees.
-    assert quiet((x, y), batch_size=4, accumulate=8).choices["learning rate"].startswith("0.001 ")
+    assert quiet((x, y), epochs=2, batch_size=4, accumulate=8).choices["learning rate"].startswith("0.001 ")
     with pytest.raises(ValueError, match="accumulate to be a whole number"):
         quiet((x, y), accumulate=0)
     with pytest.raises(ValueError, match="by its own gradient_accumulation_steps"):

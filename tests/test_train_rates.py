@@ -136,8 +136,12 @@ def test_errors():
     data, model = line(np.random.default_rng(0))
     with pytest.raises(ValueError, match="0 < low < high"):
         train.find_learning_rate(model, data, low=1, high=1)
-    with pytest.raises(ValueError, match=r"at least 10 steps. Received 9"):
-        train.find_learning_rate(model, data, steps=9)
+    for steps in (9, 20.5, True, "20"):
+        with pytest.raises(ValueError, match=r"Expected steps to be a whole number of at least 10. Received"):
+            train.find_learning_rate(model, data, steps=steps)
+    for size in (0, 2.5, None):
+        with pytest.raises(ValueError, match=r"Expected batch_size to be a whole number of at least 1. Received"):
+            train.find_learning_rate(model, data, batch_size=size)
     with pytest.raises(ValueError, match="Did you mean 'adam"):
         train.find_learning_rate(model, data, optimizer="adan")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,10 @@ def experiment(
     Args:
         training: (x, y): (n, i, j[, k], c) images and (n,) class indices or (n, classes) 0/1; or a PyDataset.
         validation: the same form; everything is decided on these cases, so that they flatter the choice a little.
-        candidates: ``"auto"`` (:func:`medlab.choose.candidates`), or a list of dicts: ``model`` (a network of
-            ``medlab.models`` or ``make_model(seed)``), ``model_settings``, ``name``, and what :func:`medlab.train.fit`
-            takes, such as ``optimizer``, ``learning_rate``, ``loss``; ``augment`` may be True or False.
+        candidates: ``"auto"`` (:func:`medlab.choose.candidates`), or a list of dicts: ``model`` (a name
+            that :func:`medlab.models.make` takes, but no network for masks, or ``make_model(seed)``),
+            ``model_settings``, ``name``, and what :func:`medlab.train.fit` takes, such as ``optimizer``,
+            ``learning_rate``, ``loss``; ``augment`` may be True or False.
         budget_seconds: wall time of the whole experiment. Numbers then depend on how fast the machine was; and no
             running mean of the weights is kept (``ema=None``), which would lag behind in so short a time.
         epochs: those of the last round, in place of a time: the same seed gives the same numbers.
@@ -71,9 +72,11 @@ def experiment(
         The experiment: table, curves, best, reasons, settings, model.
 
     Raises:
-        ValueError: candidates, data or settings that cannot be trained, found before the first training; a budget in
-            which no candidate got through its first epoch.
+        ValueError: candidates, data or settings that cannot be trained, found before the first training; a run folder
+            of other networks; a budget in which no candidate got through its first epoch.
         DivergedError: every candidate diverged.
+
+    Where someone presses Stop no further training begins, and what is there is judged.
 
     Source:
         Jamieson and Talwalkar 2016, Non-stochastic best arm identification and hyperparameter optimization.
@@ -85,6 +88,7 @@ def experiment(
     limit = None if epochs is not None else began + float(budget_seconds)
     shared = setting.prepare(training, validation, modality, common, seed, run, progress, epochs, limit)
     y = setting.truth(validation)
+    setting.check_groups(groups, len(y))
     wanted = _auto(shared, budget_seconds if limit else None) if _is_auto(candidates) else options.read(candidates)
     models = setting.check(wanted, shared)
     plan = _plan(len(wanted), rounds, seeds, budget_seconds if limit else None)
@@ -97,8 +101,17 @@ def experiment(
         seconds = _share(shared, len(left), number, plan, seeds)
         length = shared.epochs if limit else max(1, round(shared.epochs / 2 ** (len(plan) - 1 - number)))
         shared.say(_announce(number, plan, left, seconds, length))
-        done = [setting.trial(one, number, seed, shared, seconds, length, keep=last) for one in left]
-        trials += done
+        done = []
+        for one in left:
+            done.append(setting.trial(one, number, seed, shared, seconds, length, keep=True))
+            if not last:
+                done = setting.lean(done)
+            if shared.stopped:
+                break
+        trials += done if last or shared.stopped else setting.lean(done, none=True)
+        if shared.stopped:
+            _ranked(done, number, None)
+            break
         ranked = _ranked(done, number, seconds)
         if last and seeds > 1 and len(ranked) > 1:
             trials += _again(ranked[:2], number, shared, seconds, length, seeds)
@@ -107,6 +120,8 @@ def experiment(
             shared.say(f"  kept: {', '.join(one.name for one in left)}")
     facts = {"weights": models, "seconds": time.perf_counter() - began, "timed": limit is not None}
     made = judging.conclude(trials, y=y, groups=groups, seed=seed, facts=facts, **_for_result(shared))
+    if shared.stopped:
+        made.notes.insert(0, f"{shared.stopped} Not all candidates were trained alike, so that the order says little.")
     for line in made.notes:
         shared.say(f"note: {line}")
     return made
@@ -137,9 +152,10 @@ def vary(
         **same: what else experiment takes.
 
     Raises:
-        ValueError: fewer than two values; as experiment.
+        ValueError: fewer than two values, or no list of them; as experiment.
     """
-    if isinstance(values, str) or len(values) < 2:
+    values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+    if not isinstance(values, list) or len(values) < 2:
         raise ValueError(f"Expected at least two values of {factor!r} to compare. Received {values!r}.")
     listed = [{**(base or {}), factor: value} for value in values]
     same = {"rounds": 1, **same}
@@ -210,11 +226,12 @@ def _again(
 ) -> list[Trial]:
     shared.say(f"  the two best again, with {seeds - 1} more seed{'s' if seeds > 2 else ''}")
     more = range(shared.seed + 1, shared.seed + seeds)
-    return [
-        setting.trial(trial.candidate, number, seed, shared, seconds, length, keep=False)
-        for seed in more
-        for trial in best
-    ]
+    done = []
+    for seed in more:
+        for trial in best:
+            if not shared.stopped:
+                done.append(setting.trial(trial.candidate, number, seed, shared, seconds, length, keep=False))
+    return done
 
 
 def _ranked(done: Sequence[Trial], number: int, seconds: float | None) -> list[Trial]:

@@ -17,7 +17,7 @@ from medlab import models
 
 FACTORS = ("model", "optimizer", "learning_rate", "schedule", "loss", "augment")
 """What most experiments vary, in the order in which reasons are given."""
-_NOT_NETWORKS = ("load", "ensemble", "match_parameters", "projection", "slice_weights", "two_and_half_d", "unet")
+_FOR_MASKS = ("unet",)
 _DEFAULTS = {"optimizer": "adamw", "learning_rate": "auto", "schedule": "cosine", "loss": "auto", "augment": True}
 _OURS = ("seed", "run", "progress", "resume", "epochs", "max_seconds", "tensorboard")
 
@@ -28,7 +28,7 @@ class Candidate:
 
     Attributes:
         name: how it is called in the table.
-        model: a function of ``medlab.models`` by its name, or ``make_model(seed)``.
+        model: a network by its name, as :func:`medlab.models.make` takes it, or ``make_model(seed)``.
         model_settings: further arguments of that function.
         settings: what :func:`medlab.train.fit` takes; ``augment`` may be True or False.
     """
@@ -60,7 +60,9 @@ class Candidate:
         more = {**({"multi_label": True} if multi_label else {}), **self.model_settings}
 
         def make(seed: int) -> Any:
-            return getattr(models, self.model)(**_named(self.model, input_shape, classes, more), seed=seed)
+            settings = dict(more)
+            name = settings.pop("name") if self.model == "backbone" else self.model
+            return models.make(name, tuple(input_shape), classes, **settings, seed=seed)
 
         return make
 
@@ -137,13 +139,8 @@ def _read(one: Mapping[str, Any] | str | Candidate) -> Candidate:
     rest = dict(one)
     model, more = rest.pop("model", "small_cnn"), dict(rest.pop("model_settings", {}))
     name = rest.pop("name", None)
-    networks = [known for known in models.NETWORKS if known not in _NOT_NETWORKS]
-    if isinstance(model, str) and model not in networks:
-        near = difflib.get_close_matches(model, networks, 1)
-        raise ValueError(
-            f"Expected a network of {', '.join(networks)}, or a function make_model(seed). Received {model!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
+    if isinstance(model, str):
+        _check_network(model, more)
     if not isinstance(model, str) and not callable(model):
         raise ValueError(f"Expected the name of a network or a function make_model(seed). Received {model!r}.")
     known = [key for key in inspect.signature(train.fit).parameters if key not in ("model", "train", "validation")]
@@ -157,6 +154,27 @@ def _read(one: Mapping[str, Any] | str | Candidate) -> Candidate:
                 "takes." + (f" Did you mean {near[0]!r}?" if near else "")
             )
     return Candidate(name or _name(model, more, rest), model, more, rest)
+
+
+def _check_network(name: str, more: Mapping[str, Any]) -> None:
+    from medlab.models import applications
+
+    if name in _FOR_MASKS:
+        raise ValueError(
+            f"{name!r} is for segmentation, and an experiment compares classifiers. Compare its settings with "
+            "medlab.train.repeat, or choose another network."
+        )
+    if name == "backbone":
+        if "name" not in more:
+            raise ValueError('Expected model_settings={"name": ...} with a name of keras.applications for "backbone".')
+        return
+    own = [known for known in models.NETWORKS if known not in _FOR_MASKS]
+    if name not in own and name not in applications.names():
+        near = difflib.get_close_matches(name, [*own, *applications.names()], 1)
+        raise ValueError(
+            f"Expected a network of {', '.join(own)}, one of keras.applications such as EfficientNetB0, or a function "
+            f"make_model(seed). Received {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
 
 
 def _name(model: str | Callable, more: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -184,11 +202,6 @@ def _said(key: str, value: Any) -> str:
     if key in ("optimizer", "loss", "schedule"):
         return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
     return f"no {key.replace('_', ' ')}" if value is None else f"{key.replace('_', ' ')} {value}"
-
-
-def _named(name: str, input_shape: tuple[int, ...], classes: int, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a network's function."""
-    return {"input_shape": tuple(input_shape), "classes": classes, **more}
 
 
 def _pretrained(input_shape: tuple[int, ...]) -> dict[str, Any] | None:

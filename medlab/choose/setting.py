@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from medlab.backend import keras
 from medlab.choose import options
 from medlab.choose.options import Candidate
 from medlab.choose.outcome import Trial
-from medlab.train import feed, losses, optimize, parts, progress, schedules
+from medlab.train import beforehand, feed, folds, parts, progress
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Setting:
         epochs: most epochs of a training.
         deadline: when the time is over, or None.
         apart: seconds that trainings took beside their epochs.
+        said: each candidate's settings in words, as they were before the first training.
+        stopped: a sentence, once someone pressed Stop.
     """
 
     data: tuple
@@ -57,6 +59,8 @@ class Setting:
     epochs: int
     deadline: float | None
     apart: list[float] = field(default_factory=list)
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
+    stopped: str = ""
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -76,6 +80,8 @@ def prepare(
     own = sorted(set(common) & set(options._OURS))
     if own:
         raise ValueError(f"{', '.join(own)} cannot be given to all candidates: the experiment decides it.")
+    beforehand.known(common)
+    _check_sets(training, validation)
     dataset = not isinstance(training, tuple | list)
     first = training[0][0] if dataset else training[0]
     shape, y = tuple(np.shape(first)[1:]), truth(training)
@@ -84,10 +90,9 @@ def prepare(
             f"Expected images (n, i, j[, k], c) with labels (n,) or (n, classes). Received images of shape {shape} "
             f"and labels {y.shape}. For masks compare settings with train.repeat."
         )
-    if not len(truth(validation)):
-        raise ValueError("Expected validation cases: the choice is made on them. Received none.")
     multi_label = y.ndim == 2 and y.shape[1] > 1
-    classes = y.shape[1] if multi_label else int(max(y.max(), truth(validation).max())) + 1
+    _check_classes(y, truth(validation))
+    classes = y.shape[1] if multi_label else int(y.max()) + 1
     policy = None if dataset else augment.policy(modality, rank=len(shape) - 1, seed=seed)
     wanted = train.plan(len(y), shape, max(classes, 2)).epochs if epochs is None else int(epochs)
     folder = None if run is None else runs.open(run).path
@@ -103,25 +108,69 @@ def truth(data: Any) -> np.ndarray:
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
+def _check_sets(training: Any, validation: Any) -> None:
+    for name, data in (("training", training), ("validation", validation)):
+        dataset = isinstance(data, keras.utils.PyDataset)
+        if not dataset and not (isinstance(data, tuple | list) and len(data) == 2):
+            raise ValueError(
+                f"Expected {name} cases as (x, y) arrays or a keras PyDataset. Received {type(data).__name__}."
+            )
+        y = truth(data) if not dataset or len(data) else np.empty(0)
+        if not y.size:
+            why = "nothing can be learned without" if name == "training" else "the choice is made on them"
+            raise ValueError(f"Expected {name} cases: {why}. Received none.")
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Expected {name} labels of numbers: class indices from 0. Received dtype {y.dtype}, such as "
+                f"{y.reshape(-1)[0]!r}. Turn names into indices: numpy.unique(names, return_inverse=True)[1]."
+            )
+        if y.dtype.kind == "f" and y.ndim == 1 and np.isnan(y).any():
+            raise ValueError(f"{int(np.isnan(y).sum())} {name} case(s) have NaN as label. Drop them.")
+
+
+def _check_classes(y: np.ndarray, held_out: np.ndarray) -> None:
+    """Refuses validation labels that training does not have, or that rank nothing."""
+    if y.shape[1:] != held_out.shape[1:]:
+        raise ValueError(
+            f"Expected validation labels of shape {('n', *y.shape[1:])}, as in training. Received {held_out.shape}."
+        )
+    if y.ndim == 1:
+        new = sorted(set(np.unique(held_out).tolist()) - set(np.unique(y).tolist()))
+        if new:
+            raise ValueError(
+                f"Validation has the labels {new}, which training does not have: {np.unique(y).tolist()}. Mend the "
+                "labels, or divide the cases anew (medlab.clean.split)."
+            )
+    if (held_out == held_out[:1]).all():
+        raise ValueError(
+            f"All {len(held_out)} validation cases have the same label {held_out[0].tolist()}: no AUC is defined, so "
+            "that nothing can be ranked. Add validation cases of another class."
+        )
+
+
+def check_groups(groups: Any, count: int) -> None:
+    """Refuses patients that are not one for each of ``count`` validation cases.
+
+    Raises:
+        ValueError: another number of them, or cases without one.
+    """
+    if groups is not None and len(folds.numbers(groups)) != count:
+        raise ValueError(f"Expected one patient for each of the {count} validation cases. Received {len(groups)}.")
+
+
 def check(wanted: Sequence[Candidate], shared: Setting) -> dict[str, int]:
     """Makes each network and optimizer once, so that a mistake is found before the first training; their weights."""
     weights = {}
     for one in wanted:
         try:
-            model = parts.new_model(one.maker(shared.shape, shared.classes, shared.multi_label), shared.seed)
-            settings = settings_of(one, shared)
-            y = feed.labels(shared.data)
-            objective = losses.choose(
-                model, y, settings.get("loss", "auto"), label_smoothing=settings.get("label_smoothing", 0.0)
-            )
-            losses.check_labels(y, objective)
-            rate = settings.get("learning_rate", "auto")
-            optimize.make(
-                settings.get("optimizer", "adamw"), learning_rate="auto" if rate == "find" else rate, steps=10
-            )
-            schedules.build(settings.get("schedule", "cosine"), 1.0, 10)
+            maker = one.maker(shared.shape, shared.classes, shared.multi_label)
+            beforehand.maker(maker)
+            model = parts.new_model(maker, shared.seed)
+            settings = {**settings_of(one, shared), "epochs": shared.epochs}
+            beforehand.check(model, shared.data, shared.validation, {}, settings)
         except (ValueError, TypeError) as error:
             raise ValueError(f"Candidate {one.name!r}: {error}") from error
+        shared.said[one.name] = parts.told(settings)
         weights[one.name] = model.count_params()
     return weights
 
@@ -145,6 +194,7 @@ def trial(
     if seconds is not None:
         # A running mean over a share of all epochs would lag behind where the time allows few of them.
         settings = {"ema": None, **settings, "max_seconds": seconds}
+    ours = {"epochs", "ema", "max_seconds"}
     folder = None
     if shared.folder is not None:
         folder = runs.open(shared.folder / f"round-{number + 1}" / f"{_slug(one.name)}-seed-{seed}").path
@@ -152,6 +202,7 @@ def trial(
         one.maker(shared.shape, shared.classes, shared.multi_label), seed, shared.data, shared.validation,
         {"validation": shared.validation}, settings, folder, f"{shared.key} {one.name}",
         loose=("max_seconds",) if seconds is not None else (), keep_model=keep,
+        said={**shared.said[one.name], **parts.told({name: settings[name] for name in ours & set(settings)})},
     )  # fmt: skip
     began = time.perf_counter()
     try:
@@ -159,12 +210,23 @@ def trial(
     except (train.DivergedError, train.OutOfMemoryError) as error:
         shared.say(f"  {one.name}: out: {str(error).split('. ')[0]}")
         return Trial(one, number, seed, None, str(error), folder)
-    if made.model is not None or folder is None:  # trained now and not read
+    if made.fresh:
         shared.apart.append(max(0.0, time.perf_counter() - began - made.row["seconds"]))
     auc = made.row.get("val_auc", math.nan)
     again = "" if seed == shared.seed else f", seed {seed}"
     shared.say(f"  {one.name}{again}: AUC {auc:.3f}, {made.row['epochs']} epochs, {made.row['seconds']:.1f} s")
+    if made.by_hand:
+        shared.stopped = f"Stopped by hand in round {number + 1}, in {one.name} (seed {seed})."
     return Trial(one, number, seed, made, None, folder)
+
+
+def lean(done: Sequence[Trial], *, none: bool = False) -> list[Trial]:
+    """The trainings of a round with the model of the best alone, or with none, so that they take less memory."""
+    best = None if none else max(done, key=lambda trial: trial.rank)
+    return [
+        trial if trial is best or trial.outcome is None else replace(trial, outcome=replace(trial.outcome, model=None))
+        for trial in done
+    ]
 
 
 def warm_up(seed: int) -> None:

@@ -68,7 +68,9 @@ def _against(best: Candidate, alone: Sequence[Candidate], name: str, compare: Ca
     lost = [value(one, name, trials) for one, difference in known if difference is None]
     own = value(best, name, trials)
     parts = [
-        f"{difference.difference:+.3f} AUC over {value(one, name, trials)} "
+        f"no AUC to compare with {value(one, name, trials)}"
+        if np.isnan(difference.difference)
+        else f"{difference.difference:+.3f} AUC over {value(one, name, trials)} "
         + (f"({difference.low:+.3f} to {difference.high:+.3f})" if not np.isnan(difference.low) else "(no interval)")
         for one, difference in known
         if difference is not None

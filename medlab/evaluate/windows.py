@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 OUTPUTS = ("probabilities", "labels", "logits")
 
 _MODES = ("gaussian", "constant")
+_MULTIPLES = (2, 4, 8, 16, 32, 64, 128)
+"""Sides that networks with strides may need: a U-Net of five levels takes multiples of 16 or 32."""
+_FITTING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+"""Of each network the windows that were asked for, and what they were rounded up to."""
 _SPREAD = 1 / 8
 """Standard deviation of the Gaussian weights, as a share of the window."""
 _VOXELS = 1_100_000
@@ -42,15 +47,17 @@ def sliding_window(
     """What the model says of every voxel of an image, from overlapping windows.
 
     Each voxel's logits are the weighted mean over the windows that hold it, and over their mirror images; of the means
-    the softmax is taken (of a model that ends in a softmax or sigmoid itself, its probabilities are averaged). Windows
-    lie evenly from edge to edge. An image smaller than the window is padded with its smallest value, as
+    the softmax is taken, or the sigmoid where classes may overlap (one output, or a network whose name ends in
+    ``_multi_label``). Of a model that ends in a softmax or sigmoid itself, its probabilities are averaged. Windows lie
+    evenly from edge to edge. An image smaller than the window is padded with its smallest value, as
     ``standardize.crop_or_pad`` does, and the result is cropped back.
 
     Args:
         model: a Keras model from (n, i, j[, k], c) to (n, i, j[, k], classes).
         volume: a Volume or an array (i, j[, k]) or (i, j[, k], c), standardized as in training.
         window: voxels along each axis, or one number for all; None: the model's own input, or the whole image where
-            the model takes any size.
+            the model takes any size. Where a network that takes any size needs a multiple of its strides, the window is
+            rounded up to it.
         overlap: share of a window that its neighbor covers, at least; 0 to below 1.
         mode: ``"gaussian"``: a window counts most in its middle (standard deviation 1/8 of the window); ``"constant"``:
             everywhere the same.
@@ -61,7 +68,7 @@ def sliding_window(
         progress: show a progress bar.
 
     Returns:
-        (i, j[, k], classes) float32, summing to 1 over the classes; of a model with one output its sigmoid. Labels:
+        (i, j[, k], classes) float32, summing to 1 over the classes; their sigmoids where classes may overlap. Labels:
         (i, j[, k]), uint8, or uint16 beyond 256 classes; of a model with one output 1 from a probability of 0.5.
 
     Raises:
@@ -75,12 +82,14 @@ def sliding_window(
     image, rank = _image(model, volume)
     shape = image.shape[:rank]
     window = _window(model, window, shape)
+    window = _rounded_up(model, window, image.shape[-1])
     padded, inside = _pad(image, window, rank)
     flips = _flips(mirror, rank)
     starts = [_starts(size, length, overlap) for size, length in zip(padded.shape, window, strict=False)]
     weights = [_weights(of, length, size, mode) for of, length, size in zip(starts, window, padded.shape, strict=False)]
     places = list(itertools.product(*(range(len(of)) for of in starts)))
     own = activation(model)
+    several = str(getattr(model, "name", "")).endswith("_multi_label")
     if batch_size is None:
         batch_size = max(1, _VOXELS // math.prod(window))
     batch_size = min(batch_size, len(places))
@@ -92,18 +101,23 @@ def sliding_window(
     done = 0  # planes along the first axis that no later window reaches
     for batch, values in _forward(model, padded, places, corner, flips, batch_size, progress, own):
         if result is None:
+            if several and output == "labels" and values.shape[-1] > 1:
+                raise ValueError(
+                    'Expected output "probabilities" for a network of overlapping classes (named ..._multi_label), of '
+                    "which a voxel may have several. Take sliding_window(...) >= 0.5."
+                )
             rows = np.zeros((window[0], *padded.shape[1:rank], values.shape[-1]), np.float32)
             result = np.empty(*_kind(padded.shape[:rank], values.shape[-1], output))
         for place, value in zip(batch, values, strict=True):
             start = starts[0][place[0]]
             if start > done:
-                result[done:start] = _finish(rows[: start - done], own, output)
+                result[done:start] = _finish(rows[: start - done], own, output, several)
                 rows = np.concatenate([rows[start - done :], np.zeros_like(rows[: start - done])])
                 done = start
             for axis, at in enumerate(place):
                 value = value * weights[axis][at].reshape([-1 if axis == other else 1 for other in range(rank + 1)])
             rows[(slice(None), *corner(place)[1:])] += value
-    result[done:] = _finish(rows, own, output)
+    result[done:] = _finish(rows, own, output, several)
     return result[inside]
 
 
@@ -144,7 +158,7 @@ def _call(model: keras.Model, batch: NDArray[np.float32]) -> NDArray[np.float32]
     return said.astype(np.float32, copy=False)
 
 
-def _finish(logits: NDArray[np.float32], own: str | None, output: str) -> NDArray:
+def _finish(logits: NDArray[np.float32], own: str | None, output: str, several: bool) -> NDArray:
     """The output of finished planes."""
     from scipy.special import expit, softmax
 
@@ -153,7 +167,7 @@ def _finish(logits: NDArray[np.float32], own: str | None, output: str) -> NDArra
         return logits.argmax(axis=-1) if outputs > 1 else logits[..., 0] >= (0 if own is None else 0.5)
     if own is not None or output == "logits":
         return logits
-    return softmax(logits, axis=-1) if outputs > 1 else expit(logits)
+    return softmax(logits, axis=-1) if outputs > 1 and not several else expit(logits)
 
 
 def _kind(shape: tuple[int, ...], outputs: int, output: str) -> tuple[tuple[int, ...], type]:
@@ -186,7 +200,9 @@ def _weights(starts: list[int], window: int, size: int, mode: str) -> list[NDArr
 
 def _flips(mirror: bool | Sequence[int], rank: int) -> list[tuple[int, ...]]:
     """The axes of every flip, none first."""
-    axes = tuple(range(rank)) if mirror is True else () if mirror is False else tuple(mirror)
+    if not isinstance(mirror, bool | np.bool_) and (isinstance(mirror, str) or np.ndim(mirror) != 1):
+        raise ValueError(f"Expected mirror True, False or axes among {tuple(range(rank))}. Received {mirror!r}.")
+    axes = (tuple(range(rank)) if mirror else ()) if isinstance(mirror, bool | np.bool_) else tuple(mirror)
     if len(set(axes)) < len(axes) or any(axis not in range(rank) for axis in axes):
         raise ValueError(f"Expected mirror True, False or axes among {tuple(range(rank))}. Received {mirror!r}.")
     return [flip for number in range(len(axes) + 1) for flip in itertools.combinations(axes, number)]
@@ -255,11 +271,43 @@ def _window(model: keras.Model, window: Any, shape: tuple[int, ...]) -> tuple[in
     return tuple(int(one) for one in found)
 
 
+def _rounded_up(model: keras.Model, window: tuple[int, ...], channels: int) -> tuple[int, ...]:
+    """The window with sides that a network of open sides can take: a U-Net halves and doubles them without a rest.
+
+    Sides that the network fixes stay. Where no size fits, the window stays, for the network to say why.
+    """
+    own = (getattr(model, "input_shape", None) or (1,))[1:-1]
+    if None not in own:
+        return window
+    known = _FITTING.setdefault(model, {})
+    if window not in known:
+        tries = (
+            tuple(
+                -(-length // multiple) * multiple if of is None else of for length, of in zip(window, own, strict=True)
+            )
+            for multiple in (1, *_MULTIPLES)
+        )
+        known[window] = next((sides for sides in tries if _takes(model, sides, channels)), window)
+    return known[window]
+
+
+def _takes(model: keras.Model, sides: tuple[int, ...], channels: int) -> bool:
+    """Whether a network makes a map of these sides; nothing is computed."""
+    from medlab.backend import keras
+
+    layer = keras.layers.Lambda(lambda x: model(x, training=False))  # a functional model's own answer asks no layer
+    try:
+        made = layer.compute_output_shape((1, *sides, channels))
+    except Exception:  # whatever a layer says of sides that it cannot join
+        return False
+    return tuple(made[1:-1]) == sides
+
+
 def _check_words(overlap: float, mode: str, output: str, batch_size: int | None) -> None:
-    if not 0 <= overlap < 1:
+    if not isinstance(overlap, int | float | np.number) or not 0 <= overlap < 1:
         raise ValueError(f"Expected an overlap from 0 to below 1, such as 0.5. Received {overlap!r}.")
     for name, value, known in (("mode", mode, _MODES), ("output", output, OUTPUTS)):
         if value not in known:
             raise ValueError(f"Expected {name} among {', '.join(known)}. Received {value!r}.")
-    if batch_size is not None and batch_size < 1:
+    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
         raise ValueError(f"Expected a batch size of at least 1. Received {batch_size!r}.")

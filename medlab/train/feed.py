@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medlab.backend import keras
+from medlab.train import labels as labels_of
 from medlab.train import losses
 
 Augment = Callable[..., tuple[np.ndarray, Any]]
@@ -197,6 +198,11 @@ def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.Py
     Raises:
         ValueError: neither of them; empty; lengths differ; NaN or infinity; a shape that the model does not take.
     """
+    if not isinstance(model, keras.Model):
+        hint = (
+            "call the function and give what it returns" if callable(model) else "medlab.models.make makes one by name"
+        )
+        raise ValueError(f"Expected a Keras model. Received {model!r}; {hint}.")
     if isinstance(data, keras.utils.PyDataset):
         if not len(data):
             raise ValueError(f"Expected at least one {name} batch. The PyDataset has none.")
@@ -262,7 +268,13 @@ def _channels(model: keras.Model) -> int:
 def _augmented(
     augment: Augment, x: np.ndarray, y: np.ndarray, keys: np.ndarray, masks: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    new, mask = augment(x, y, keys=keys) if masks else augment(x, keys=keys)
+    made = augment(x, y, keys=keys) if masks else augment(x, keys=keys)
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise ValueError(
+            "Expected augment to give a pair: the images and the masks, or None where there are no masks. It gave one "
+            f"{type(made).__name__}; end it with: return x, {'mask' if masks else 'None'}."
+        )
+    new, mask = made
     new = np.asarray(new, np.float32)
     if new.shape != x.shape:
         raise ValueError(f"Expected augment to keep the shape {x.shape}. It gave {new.shape}.")
@@ -276,13 +288,13 @@ def _augmented(
 def _with_weights(x: np.ndarray, y: np.ndarray, encode: Callable, weights: np.ndarray | None) -> tuple[np.ndarray, ...]:
     if weights is None:
         return x, encode(y)
-    return x, encode(y), weights[np.asarray(y, np.int64).reshape(-1)]
+    return x, encode(y), weights[labels_of.indices(y)]
 
 
 def class_counts(data: tuple | keras.utils.PyDataset, y: np.ndarray, objective: losses.Objective) -> str:
     """Cases of each class as text, for the first line of a training."""
     if objective.task in (losses.BINARY, losses.MULTICLASS):
-        counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=max(2, objective.outputs))
+        counts = np.bincount(labels_of.indices(y), minlength=max(2, objective.outputs))
         return " + ".join(map(str, counts))
     return f"{len(data)} batches of" if has_masks(data, y) else str(len(y))
 
@@ -300,6 +312,11 @@ def feeds(
     Raises:
         ValueError: ``augment`` beside a PyDataset, which augments by itself.
     """
+    if augment is not None and not callable(augment):
+        raise ValueError(
+            f"Expected augment as a function augment(x, keys=keys) -> (x, mask), such as medlab.augment.policy gives, "
+            f"or None. Received {augment!r}."
+        )
     if not isinstance(data, keras.utils.PyDataset):
         return Feed(
             *data, encode=objective.encode, weights=weights, augment=augment, batch_size=batch_size, seed=seed,

@@ -18,7 +18,7 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import cluster, feed, loop, losses, rates, supervision, wishes
+from medlab.train import cluster, feed, labels, loop, losses, rates, supervision, wishes
 from medlab.train import devices as machine
 from medlab.train.loop import DivergedError
 
@@ -89,12 +89,14 @@ def fit(
         model: any built Keras model with one input and one output.
         train: x (n, i, j[, k], c) and y; or a PyDataset of such batches. y is (n,) class indices; (n, classes) 0/1,
             NaN or -1 where a label is missing; or masks (n, i, j[, k]) of whole numbers, 0 for background and below 0
-            where unknown, for a model with an output (n, i, j[, k], classes).
+            where unknown, for a model with an output (n, i, j[, k], classes). Where all rows (n, classes) have a single
+            1, they are one class a case, unless the model's name ends in ``_multi_label`` or the model in a sigmoid.
         validation: the same form; the best weights are those with the best AUC or, for masks, the best Dice on it (on
             equal ones, or where it is undefined, the least loss). Without it the last weights are kept.
         epochs: how often every training case is seen.
-        batch_size: cases a step.
-        optimizer: a name (:func:`medlab.train.optimize.make`) or a new Keras optimizer.
+        batch_size: cases a step; all, where there are fewer, and the rule for the learning rate goes by them. A
+            PyDataset has its own.
+        optimizer: a name (:func:`medlab.train.optimize.make`) or a new Keras optimizer, with its own learning rate.
         learning_rate: its peak; ``"auto"``: a stated rule (:func:`medlab.train.optimize.rule`); ``"find"``: what
             :func:`medlab.train.find_learning_rate` suggests.
         schedule: a name of :func:`medlab.train.schedules.build` or a Keras schedule. ``"plateau"`` multiplies the rate
@@ -127,7 +129,8 @@ def fit(
             then. Such a training repeats itself only as exactly as its clock.
         deep_supervision: ``"auto"``: where masks are learned and layers are named decode2, decode3, ... these get
             losses of their own in training (:mod:`medlab.train.supervision`); True, False.
-        accumulate: batches whose gradients are averaged for one step of the weights.
+        accumulate: batches whose gradients are averaged for one step of the weights. Groups run on from one epoch to
+            the next; an incomplete one at the end of the whole training is dropped.
         clip: what the norm of all gradients together is held below; None leaves them.
 
     Returns:
@@ -143,15 +146,23 @@ def fit(
     _check_numbers(epochs=epochs, batch_size=batch_size, seed=seed, accumulate=accumulate)
     if run is None and (resume or tensorboard):
         raise ValueError("resume and tensorboard need a run folder: run=...")
+    wishes.check_reals(
+        max_seconds=max_seconds, warmup=warmup, label_smoothing=label_smoothing, clip=clip, weight_decay=weight_decay
+    )
+    if clip is not None and not clip > 0:
+        raise ValueError(f"Expected clip above 0, or None. Received {clip!r}.")
     if max_seconds is not None and not max_seconds > 0:
         raise ValueError(f"Expected max_seconds above 0, or None. Received {max_seconds!r}.")
     data = feed.check(train, model, name="training")
     held_out = None if validation is None else feed.check(validation, model, name="validation")
     y = feed.labels(data)
-    objective = losses.choose(model, y, loss, label_smoothing=label_smoothing)
+    known = None if held_out is None else feed.labels(held_out)
+    if known is not None:
+        labels.check_form(known, y)
+    objective = losses.choose(model, y, loss, label_smoothing=label_smoothing, validation=known)
     losses.check_labels(y, objective, whole=not feed.has_masks(data, y))
-    if held_out is not None:
-        losses.check_labels(feed.labels(held_out), objective, name="validation")
+    if known is not None:
+        losses.check_labels(known, objective, name="validation")
     levels, levels_reason = supervision.levels(
         model, deep_supervision, segmentation=objective.task == losses.SEGMENTATION
     )
@@ -163,17 +174,18 @@ def fit(
     batches.share(len(setup.names), setup.processes, setup.rank)
     if max_seconds is not None and setup.processes > 1:
         raise ValueError("max_seconds is for one process: several have clocks of their own. Give epochs alone.")
-    folder = None if run is None else runs.open(run)
+    folder = None if run is None else _opened(run)
+    steps = epochs * len(batches)
+    wishes.check_accumulation(accumulate, optimizer, steps)
     learning_rate, rate_reason = _learning_rate(
-        learning_rate, folder if resume else None, model, data, optimizer=optimizer, batch_size=batch_size, loss=loss,
+        learning_rate, folder if resume else None, model, data, optimizer=optimizer, batch_size=batches.size, loss=loss,
         augment=augment, precision=precision, devices=devices, seed=seed,
     )  # fmt: skip
-    steps = epochs * len(batches)
     momentum = wishes.momentum(ema, steps, model) if isinstance(optimizer, str) else None
     with setup.scope():
         choice, paced = wishes.optimizer(
             cluster.remade(optimizer, setup), timed=max_seconds is not None, learning_rate=learning_rate,
-            schedule=schedule, steps=steps, batch_size=batch_size * accumulate, warmup=warmup,
+            schedule=schedule, steps=steps, batch_size=batches.size * accumulate, warmup=warmup,
             weight_decay=weight_decay, ema=momentum, clip_norm=clip, accumulation=accumulate, model=model,
             reason=rate_reason,
         )  # fmt: skip
@@ -184,7 +196,7 @@ def fit(
         "arithmetic": setup.arithmetic,
         "loss": objective.reason,
         "class weights": weights_reason,
-        "optimizer": wishes.said_of_optimizer(choice, momentum, accumulate),
+        "optimizer": wishes.said_of_optimizer(choice, momentum, accumulate, steps),
         "learning rate": f"{choice.learning_rate:.3g} ({choice.reason})",
         "best weights": wishes.kept(held_out is not None, objective, stop_after),
     }
@@ -210,7 +222,7 @@ def fit(
         choices=choices, settings=settings, epochs=epochs, batch_size=batch_size, patience=stop_after,
         averaged=momentum is not None, seed=seed, run=folder, resume=resume, tensorboard=tensorboard, shown=progress,
         cases=feed.class_counts(data, y, objective), levels=tuple(levels), max_seconds=max_seconds, paced=paced,
-        plateau=max(3, epochs // 10) if schedule == "plateau" else None,
+        plateau=max(3, epochs // 10) if schedule == "plateau" and choice.schedule is None else None,
     )  # fmt: skip
     state, seconds, stopped = loop.train(job)
     return Fit(
@@ -224,11 +236,25 @@ def _learning_rate(
     """The rate to use and why; ``"find"`` looks for one, once: a resumed training keeps that of its run folder."""
     if learning_rate != "find":
         return learning_rate, "as given"
+    if not isinstance(settings["optimizer"], str):
+        raise ValueError(
+            'learning_rate="find" is for an optimizer by name: one that is given has its own rate. Give its name, or '
+            "the optimizer with the rate that medlab.train.find_learning_rate(...).suggestion gives."
+        )
     known = {} if before is None else before.facts().get("train", {})
     if known.get("epochs"):
         return known["learning_rate"], "found by the range test"
     curve = rates.find_learning_rate(model, data, **settings)
     return curve.suggestion, f"found by the range test: {curve.reason}"
+
+
+def _opened(run: str | Path | runs.Run) -> runs.Run:
+    try:
+        return runs.open(run)
+    except OSError as error:
+        raise ValueError(
+            f"The run folder {run} cannot be made ({error.strerror or error}). Give another one."
+        ) from error
 
 
 def _check_numbers(**numbers: int) -> None:

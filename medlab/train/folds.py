@@ -6,8 +6,10 @@ In: labels and patients. Out: the number of each case's part.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 
 def divide(
@@ -23,14 +25,13 @@ def divide(
         seed: of the division.
 
     Raises:
-        ValueError: lengths that differ, fewer patients than folds, or fewer than 2 folds.
+        ValueError: lengths that differ, cases without a patient, fewer patients than folds, or fewer than 2 folds.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    y, groups = np.asarray(y), np.asarray(groups)
-    if len(y) != len(groups):
-        raise ValueError(f"Expected one patient a case. Received {len(y)} labels and {len(groups)} patients.")
-    _, group = np.unique(groups, return_inverse=True)
+    y, group = np.asarray(y), numbers(groups)
+    if len(y) != len(group):
+        raise ValueError(f"Expected one patient a case. Received {len(y)} labels and {len(group)} patients.")
     patients = int(group.max()) + 1 if len(group) else 0
     if isinstance(folds, bool) or not hasattr(folds, "__index__") or folds < 2:
         raise ValueError(f"Expected folds to be a whole number of at least 2. Received {folds!r}.")
@@ -52,6 +53,28 @@ def divide(
         for number, (_, held_out) in enumerate(cut.split(np.zeros(len(y)), kind, group)):
             fold[held_out] = number
     return fold, notes
+
+
+def numbers(groups: Any) -> np.ndarray:
+    """(n,) the number of each case's patient, from 0.
+
+    Raises:
+        ValueError: not one patient a case, or cases without one.
+    """
+    if np.ndim(groups) != 1:
+        raise ValueError(f"Expected one patient a case, (n,). Received groups of shape {np.shape(groups)}.")
+    names = np.empty(len(groups), object)
+    names[:] = list(groups)
+    missing = int(pd.isna(names).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(names)} cases lack a patient (None or NaN in groups). Give each a patient of its own "
+            "where that is known, or drop these cases: they must not lie on both sides of a division."
+        )
+    try:
+        return np.unique(np.asarray(groups), return_inverse=True)[1]
+    except TypeError:  # names and numbers together have no order
+        return pd.factorize(names)[0]
 
 
 def _classes(y: np.ndarray) -> np.ndarray:

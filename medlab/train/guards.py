@@ -18,8 +18,16 @@ import numpy as np
 from medlab.backend import keras
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_GROWN_IN_VALIDATION = 1e4
+"""The same of the validation loss, which a network with running statistics may begin with much higher."""
+_LARGEST = 1e15
+"""A weight above this is no longer of use: its square is near the end of float32."""
 _GROWN = 100.0
 """A mean loss this many times (1 + that of the first step) has run away: cross-entropy starts near log(classes)."""
+
+
+_LARGE_IMAGES = 1e4
+"""Images beyond this are the likelier cause of a broken loss than the learning rate."""
 
 
 class DivergedError(ValueError):
@@ -46,6 +54,12 @@ class LossGuard:
     def __init__(self, batches: Any, precision: str, *, known_scale: bool) -> None:
         self.batches, self.precision, self.known_scale = batches, precision, known_scale
         self.first = self.least = self.last = math.nan
+        self.total = 0
+
+    def go_on(self, first: float, epochs: int) -> None:
+        """After a training is resumed: the loss of its first epoch, and how many there have been."""
+        self.first = self.least = first
+        self.total = epochs * len(self.batches)
 
     def start_epoch(self) -> None:
         """The running mean of the loss starts anew."""
@@ -60,16 +74,42 @@ class LossGuard:
             rate: gives the learning rate of the step.
         """
         self.steps += 1
+        self.total += 1
         if not math.isfinite(mean):
             return f"The loss became {mean} {self._where(epoch, rate())}: {self._reason(rate())}"
         loss, self.sum = mean * self.steps - self.sum, mean * self.steps
         if math.isnan(self.first):
             self.first = self.least = loss
         self.least, self.last = min(self.least, loss), loss
-        if self.known_scale and self.steps >= 10 and mean > _GROWN * (1 + abs(self.first)):
+        enough = self.steps >= min(10, len(self.batches)) and (self.total >= 10 or epoch > 1)
+        if self.known_scale and enough and mean > _GROWN * (1 + abs(self.first)):
             return (
                 f"The loss grew from {self.first:.3g} to {mean:.3g} {self._where(epoch, rate())}: the learning rate is "
                 f"too large. Take {_tenth(rate())} or less."
+            )
+        return None
+
+    def spoiled(self, weights: Sequence[np.ndarray], *, epoch: int, rate: Callable[[], float]) -> str | None:
+        """What is wrong with the weights after an epoch, or None: the last step's fault is in no loss yet."""
+        if all(one.dtype.kind != "f" or np.all(np.abs(one) < _LARGEST) for one in weights):
+            return None
+        large = largest_of_batch(self.batches, 0)
+        cause = f"the images reach {large:.3g}. Standardize them (medlab.standardize) to a few units around 0."
+        if large <= _LARGE_IMAGES:
+            cause = f"the learning rate is the likely cause. Take {_tenth(rate())} or less."
+        return f"The weights became NaN, infinite or beyond {_LARGEST:.0e} {self._where(epoch, rate())}: {cause}"
+
+    def broken_in_validation(self, loss: float, *, epoch: int, rate: Callable[[], float]) -> str | None:
+        """What is wrong with the validation loss of an epoch, or None."""
+        if not math.isfinite(loss):
+            return (
+                f"The validation loss became {loss} after epoch {epoch} (learning rate {rate():.3g}, {self.precision}):"
+                f" the weights ran away, or validation labels or images do not fit. Take {_tenth(rate())} or less."
+            )
+        if self.known_scale and loss > _GROWN_IN_VALIDATION * (1 + abs(self.first)):
+            return (
+                f"The validation loss reached {loss:.3g} after epoch {epoch}, where training began at {self.first:.3g} "
+                f"(learning rate {rate():.3g}): the learning rate is too large. Take {_tenth(rate())} or less."
             )
         return None
 
@@ -88,7 +128,7 @@ class LossGuard:
             )
         if math.isnan(self.first):
             large = largest_of_batch(self.batches, self.steps - 1)
-            if large > 1e4:
+            if large > _LARGE_IMAGES:
                 return f"the images reach {large:.3g}. Standardize them (medlab.standardize) to a few units around 0."
             return (
                 "it was so from the first step, before anything was learned. Look at the loss function and at the "

@@ -46,6 +46,8 @@ class Keeper(keras.callbacks.Callback):
         self.stopped = self.state.stopped
         self.progress = Progress(job.epochs, start=self.state.epoch, shown=job.shown, judged=job.objective.judged)
         self.guard = guards.LossGuard(job.batches, job.setup.precision, known_scale=job.objective.task != losses.OTHER)
+        if self.state.rows:
+            self.guard.go_on(self.state.rows[0]["loss"], self.state.epoch)
         self.budget = None
         if job.max_seconds is not None:
             self.budget = pace.Budget(
@@ -114,9 +116,7 @@ class Keeper(keras.callbacks.Callback):
         """Validates, keeps the best, writes the state."""
         job, state = self.job, self.state
         if self.diverged:
-            self.diverged += (
-                f" The weights of epoch {state.best_epoch} are kept." if state.best_epoch else " No weights are kept."
-            )
+            self._say_kept()
             return
         partial = self.guard.steps < len(job.batches)
         if self.asked:
@@ -132,6 +132,8 @@ class Keeper(keras.callbacks.Callback):
             "learning_rate": self.learning_rate() if self.used is None else self.used,
         }
         row |= validating.measure(self.trainee, job)
+        if self._broken(row):
+            return
         row["seconds"] = time.perf_counter() - self.epoch_began
         state.rows.append(row)
         score_now = validating.rank(row)
@@ -153,6 +155,21 @@ class Keeper(keras.callbacks.Callback):
         if self.stopped:
             self._say_stop(epoch)
             self.trainee.stop_training = True
+
+    def _broken(self, row: dict) -> bool:
+        """Whether the weights or the validation loss after an epoch say that the training has run away."""
+        seen = {"epoch": row["epoch"], "rate": self.learning_rate}
+        self.diverged = self.guard.spoiled([checkpoint.array(one) for one in self.job.model.weights], **seen)
+        if not self.diverged and self.job.validation is not None:
+            self.diverged = self.guard.broken_in_validation(row["val_loss"], **seen)
+        if self.diverged:
+            self._say_kept()
+            self.trainee.stop_training = True
+        return bool(self.diverged)
+
+    def _say_kept(self) -> None:
+        best = self.state.best_epoch
+        self.diverged += f" The weights of epoch {best} are kept." if best else " No weights are kept."
 
     def _decide_to_stop(self, epoch: int) -> None:
         if epoch + 1 >= self.job.epochs or self.stopped:

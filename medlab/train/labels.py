@@ -5,6 +5,7 @@ In: labels as the user has them. Out: arrays as a loss of Keras takes them. It c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def class_weights(
     if objective.task not in ("binary", "multiclass"):
         raise ValueError("Class weights need one class a case: labels (n,) of class indices. Leave class_weight=None.")
     classes = max(objective.outputs, 2)
-    counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=classes)
+    counts = np.bincount(indices(y), minlength=classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f'Expected class_weight None, "balanced" or a dict. Received {class_weight!r}.')
@@ -46,11 +47,15 @@ def class_weights(
         weights = np.where(counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 0).astype(np.float32)
         said = ", ".join(f"{weight:.3g}" for weight in weights)
         return weights, f"balanced: {said} for {', '.join(map(str, counts))} cases of the classes"
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(
+            f'Expected class_weight None, "balanced" or a dict such as {{0: 1.0, 1: 3.0}}. Received {class_weight!r}.'
+        )
     weights = np.ones(classes, np.float32)
     for name, weight in class_weight.items():
         if name not in range(classes):
             raise ValueError(f"Expected class indices 0 to {classes - 1} in class_weight. Received {name!r}.")
-        if not np.isfinite(weight) or weight <= 0:
+        if not isinstance(weight, int | float | np.number) or not np.isfinite(weight) or weight <= 0:
             raise ValueError(f"Expected class weights above 0. Received {weight!r} for class {name}.")
         weights[int(name)] = weight
     return weights, "as given: " + ", ".join(f"{weight:.3g}" for weight in weights)
@@ -78,6 +83,13 @@ def check_labels(y: np.ndarray, objective: losses.Objective, *, name: str = "tra
         return
     if objective.partial:
         y = with_gaps(y)
+    if objective.task == "multiclass" and y.ndim == 2 and y.shape[1] > 1:
+        if not is_one_hot(y):
+            raise ValueError(
+                f"Expected a single 1 in each row of the {name} labels, as the model gives one class a case. For "
+                "several labels a case end the model's name in _multi_label."
+            )
+        y, floats = indices(y), False
     gaps = objective.task == "segmentation" or objective.partial
     highest = objective.outputs - 1 if objective.task in ("multiclass", "segmentation") else 1
     wrong = y > highest
@@ -110,9 +122,35 @@ def check_labels(y: np.ndarray, objective: losses.Objective, *, name: str = "tra
         )
 
 
+def check_form(y: np.ndarray, training: np.ndarray) -> None:
+    """Refuses validation labels of another form than the training's.
+
+    Raises:
+        ValueError: class indices beside columns, masks beside either, or another number of columns.
+    """
+    held_out, trained = ((() if one.shape[1:] == (1,) else one.shape[1:]) for one in (np.asarray(y), training))
+    if len(held_out) != len(trained) or (len(trained) == 1 and held_out != trained):
+        raise ValueError(
+            f"Expected validation labels in the form of the training's, shape {('n', *trained)}. Received "
+            f"{('n', *held_out)}; give both as class indices (n,), both with one column a class, or both as masks."
+        )
+
+
+def is_one_hot(y: np.ndarray) -> bool:
+    """Whether every row (n, classes) is a single 1 among zeros."""
+    y = np.asarray(y)
+    return y.ndim == 2 and y.shape[1] > 1 and bool(np.all((y == 0) | (y == 1)) and np.all((y == 1).sum(axis=1) == 1))
+
+
+def indices(y: np.ndarray) -> np.ndarray:
+    """(n,) class indices of indices (n,) or (n, 1), or of rows (n, classes) with a single 1."""
+    y = np.asarray(y)
+    return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1).astype(np.int64)
+
+
 def one_hot(y: np.ndarray, outputs: int) -> np.ndarray:
-    """(n, classes) 0/1 of class indices (n,)."""
-    return np.eye(outputs, dtype=np.float32)[np.asarray(y, np.int64)]
+    """(n, classes) 0/1 of class indices (n,), or of rows that are so already."""
+    return np.eye(outputs, dtype=np.float32)[indices(y)]
 
 
 def known(y: np.ndarray) -> np.ndarray:
@@ -135,7 +173,7 @@ def _rare(y: np.ndarray, objective: losses.Objective) -> str:
     """A hint where the rarest class there is has few of the cases."""
     if objective.task not in ("binary", "multiclass"):
         return ""
-    counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=max(objective.outputs, 2))
+    counts = np.bincount(indices(y), minlength=max(objective.outputs, 2))
     share = counts / counts.sum()
     least = int(np.argmin(np.where(counts, share, np.inf)))
     if share[least] >= _RARE:

@@ -24,6 +24,11 @@ __all__ = [
 BINARY, MULTICLASS, MULTILABEL, SEGMENTATION, OTHER = "binary", "multiclass", "multilabel", "segmentation", "other"
 REGIONS = ("dice", "dice_ce", "tversky", "focal", "focal_tversky", "boundary")
 """Losses of segmentation that ``loss`` takes by name; they live in :mod:`medlab.train.regions`."""
+_OF_PROBABILITIES = (
+    "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
+    "huber", "huber_loss", "log_cosh", "logcosh", "cosine_similarity", "poisson", "kl_divergence", "dice", "tversky",
+)  # fmt: skip
+"""Losses of Keras that take the output as the number itself: for classes it then has to be a probability."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,24 @@ class Objective:
 
 
 def choose(
-    model: keras.Model, y: np.ndarray, loss: str | Callable = "auto", *, label_smoothing: float = 0.0
+    model: keras.Model,
+    y: np.ndarray,
+    loss: str | Callable = "auto",
+    *,
+    label_smoothing: float = 0.0,
+    validation: np.ndarray | None = None,
 ) -> Objective:
     """The objective for labels of the shape of ``y``.
 
     Args:
         model: a model with one output.
-        y: labels of some cases: (n,) class indices; (n, classes) 0/1 multi-label, NaN or -1 where a label is missing;
-            (n, i, j[, k]) class of each voxel, below 0 where it is unknown; or anything else with a loss given.
+        y: labels of some cases: (n,) class indices; (n, classes) 0/1 multi-label, NaN or -1 where a label is missing
+            (where each row has a single 1 and the model's name does not end in ``_multi_label`` nor the model in a
+            sigmoid, they are taken for one class a case); (n, i, j[, k]) class of each voxel, below 0 where it is
+            unknown; or anything else with a loss given: numbers that are no classes make the task ``"other"``.
         loss: ``"auto"``, a name of ``REGIONS`` for segmentation, or what ``keras.Model.compile`` takes as loss.
         label_smoothing: 0 to below 1, with ``loss="auto"`` and one label a case only (Szegedy et al. 2016, section 7).
+        validation: labels of the validation set, some of which may be missing where none of ``y`` is.
 
     Raises:
         ValueError: no loss follows from labels and outputs, the loss does not fit them, or the model has several
@@ -80,7 +93,7 @@ def choose(
         raise ValueError(
             f"Expected a model with weights to train. All of {model.name!r} are frozen: set trainable=True."
         )
-    if not 0 <= label_smoothing < 1:
+    if isinstance(label_smoothing, str) or not 0 <= label_smoothing < 1:
         raise ValueError(f"Expected label_smoothing from 0 to below 1. Received {label_smoothing!r}.")
     y = np.asarray(y)
     if y.dtype.kind not in "biuf":
@@ -91,8 +104,17 @@ def choose(
     activation = _final_activation(model)
     logits = activation not in ("sigmoid", "softmax")
     task = _task(y, shape, activation)
+    single = task == MULTILABEL and activation != "sigmoid" and not model.name.endswith("_multi_label")
+    if single and labels.is_one_hot(y) and not _of_several_labels(loss):
+        task = MULTICLASS
     outputs = shape[-1] if len(shape) == 2 or task == SEGMENTATION else 0
-    partial = task == MULTILABEL and bool(np.any(np.isnan(y) | (y == -1) if y.dtype.kind == "f" else y == -1))
+    if activation == "softmax" and outputs == 1:
+        raise ValueError(
+            "The model ends in a softmax of one output, which is 1 for every image. Leave the activation away or take "
+            "a sigmoid; or give the model two outputs."
+        )
+    held_out = y[:0] if validation is None or np.ndim(validation) != y.ndim else np.asarray(validation)
+    partial = task == MULTILABEL and not bool(np.all(labels.known(y)) and np.all(labels.known(held_out)))
     if loss != "auto":
         if label_smoothing:
             raise ValueError('label_smoothing is for loss="auto". A loss that is given smooths by its own argument.')
@@ -114,6 +136,8 @@ def choose(
     elif task == MULTICLASS:
         made = keras.losses.CategoricalCrossentropy, lambda y: labels.one_hot(y, outputs)
         reason = f"categorical cross-entropy: one of {outputs} classes a case, {gives}"
+        if y.ndim == 2 and y.shape[1] > 1:
+            reason += " (each row of the labels has a single 1; were it chance, end the model's name in _multi_label)"
     elif task == MULTILABEL and partial:
         _need_logits("masked_bce", logits, activation)
         made = regions.masked_bce()
@@ -158,6 +182,8 @@ def _given(
         return Objective(task, made, made, _encoder(made, outputs), outputs, logits, f"{loss}, as given", partial)
     try:
         made = keras.losses.get(loss) if isinstance(loss, str) else loss
+        if not callable(made):
+            raise ValueError
     except ValueError:
         raise ValueError(
             f'Expected loss to be "auto", one of {", ".join((*REGIONS, "masked_bce"))}, a name of Keras such as '
@@ -166,13 +192,54 @@ def _given(
     name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", type(loss).__name__))
     if isinstance(made, regions.RegionLoss):
         _need_logits(name, logits, activation)
+    if task in (BINARY, MULTICLASS, MULTILABEL) and not _known_by_classes(made) and not _are_classes(y, task, made):
+        task, partial = OTHER, False
     _check_given(made, str(name), y, outputs, activation)
+    if task in (BINARY, MULTICLASS, MULTILABEL) and logits and _kind_of(made) in _OF_PROBABILITIES:
+        raise ValueError(
+            f"The loss {name} takes the output for the number itself, but here labels are classes and the model's "
+            'output, without a sigmoid or softmax at its end, is read as logits. Take loss="auto", or end the model in '
+            "a sigmoid or softmax."
+        )
+    if partial and "crossentropy" in _kind_of(made).replace("_", ""):
+        raise ValueError(
+            f"The loss {name} knows no missing labels (NaN or -1), which the training or validation labels have. Take "
+            'loss="auto" or "masked_bce".'
+        )
     return Objective(task, made, made, _encoder(made, outputs), outputs, logits, f"{name}, as given", partial)
 
 
 def _encoder(made: Callable, outputs: int) -> Callable[[np.ndarray], np.ndarray]:
     """How labels become what the loss takes: by the loss's own ``encode`` where it has one."""
-    return (lambda y: made.encode(y, outputs)) if hasattr(made, "encode") else np.asarray
+    if hasattr(made, "encode"):
+        return lambda y: made.encode(labels.indices(y) if made.name == "focal" and np.ndim(y) == 2 else y, outputs)
+    # A column, so that no loss spreads n labels against n outputs to n x n differences.
+    return (lambda y: np.asarray(y, np.float32).reshape(-1, 1)) if outputs == 1 else np.asarray
+
+
+def _kind_of(made: Any) -> str:
+    """The name of a loss of Keras in snake case, or of a function."""
+    return str(getattr(made, "name", None) or getattr(made, "__name__", "")).lower()
+
+
+def _known_by_classes(made: Any) -> bool:
+    """Whether it is a loss that classes alone can be given to."""
+    return "crossentropy" in _kind_of(made).replace("_", "") or isinstance(made, regions.RegionLoss)
+
+
+def _are_classes(y: np.ndarray, task: str, made: Any) -> bool:
+    """Whether labels can be classes at all: whole numbers, and beside a loss of differences 0 and 1 for one output."""
+    there = y[np.isfinite(y)] if y.dtype.kind == "f" else y
+    if y.dtype.kind == "f" and np.any(there != np.floor(there)):
+        return False
+    alone = task == BINARY and _kind_of(made) in _OF_PROBABILITIES
+    return not (alone and np.any((there < 0) | (there > 1)))
+
+
+def _of_several_labels(loss: Any) -> bool:
+    """Whether a loss that was given holds every label by itself."""
+    kind = loss if isinstance(loss, str) else _kind_of(loss)
+    return kind.startswith(("binary", "masked_bce", "bce"))
 
 
 def _check_given(made: Any, name: str, y: np.ndarray, outputs: int, activation: str | None) -> None:
@@ -183,6 +250,11 @@ def _check_given(made: Any, name: str, y: np.ndarray, outputs: int, activation: 
         return
     taken = getattr(made, "from_logits", getattr(made, "_fn_kwargs", {}).get("from_logits", False))
     gives = activation if activation in ("sigmoid", "softmax") else None
+    if kind.startswith(("categorical", "sparse")) and outputs == 1:
+        raise ValueError(
+            f"The loss {name} needs an output for each class, but the model has one output. Leave "
+            'loss="auto", or make the model with two outputs.'
+        )
     if bool(taken) and gives:
         raise ValueError(
             f"The loss {name} takes logits, but the model ends in {gives}. Leave the activation away, or make the "
@@ -237,8 +309,10 @@ def _task(y: np.ndarray, shape: tuple, activation: str | None) -> str:
         return OTHER
     if y.ndim == 1 or y.shape[1:] == (1,):
         return BINARY if outputs == 1 else MULTICLASS
-    if y.ndim == 2 and y.shape[1] == outputs and activation != "softmax":
-        return MULTILABEL
+    if y.ndim == 2 and y.shape[1] == outputs:
+        if activation != "softmax":
+            return MULTILABEL
+        return MULTICLASS if labels.is_one_hot(y) else OTHER
     return OTHER
 
 

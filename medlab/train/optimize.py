@@ -82,11 +82,11 @@ def make(
     """An optimizer for ``steps`` steps.
 
     Args:
-        optimizer: one of ``OPTIMIZERS``, or a Keras optimizer, which is used as it is. ``"momentum"`` and
-            ``"nesterov"`` are SGD with momentum 0.9; ``"lion"`` takes the sign of a running mean (Chen et al. 2023);
-            ``"muon"`` makes the update of each matrix orthogonal. Keras' Muon does so for weights of two axes alone
-            (dense, recurrent and attention layers) and takes AdamW for all others, convolutions and the last layer
-            among them.
+        optimizer: one of ``OPTIMIZERS``, or a Keras optimizer, which is used as it is, without ``schedule``.
+            ``"momentum"`` and ``"nesterov"`` are SGD with momentum 0.9; ``"lion"`` takes the sign of a running mean
+            (Chen et al. 2023); ``"muon"`` makes the update of each matrix orthogonal. Keras' Muon does so for weights
+            of two axes alone (dense, recurrent and attention layers) and takes AdamW for all others, convolutions and
+            the last layer among them.
         learning_rate: the peak, or ``"auto"``: see :func:`rule`.
         schedule: one of ``SCHEDULES`` or a Keras ``LearningRateSchedule``, see
             :func:`medlab.train.schedules.build`.
@@ -105,7 +105,7 @@ def make(
         ValueError: an unknown name, or a number out of range.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
-        return _given(optimizer, learning_rate)
+        return _given(optimizer, learning_rate, schedule)
     if not isinstance(optimizer, str):
         raise ValueError(f"Expected the name of an optimizer or a Keras optimizer. Received {optimizer!r}.")
     name = optimizer.lower()
@@ -159,13 +159,17 @@ def _kind(name: str, given: Any) -> _Kind:
     )
 
 
-def _given(optimizer: keras.optimizers.Optimizer, learning_rate: str | float) -> Choice:
+def _given(optimizer: keras.optimizers.Optimizer, learning_rate: str | float, schedule: Any) -> Choice:
     if learning_rate != "auto":
         raise ValueError("The optimizer given has its own learning rate. Leave learning_rate='auto'.")
     if optimizer.built:
         raise ValueError("The optimizer given has been used before. Make a new one for each training.")
     name = type(optimizer).__name__.lower()  # Keras numbers optimizer.name within a session
-    return Choice(optimizer, name, float(np.asarray(optimizer.learning_rate)), f"that of the {name} given")
+    said = f"that of the {name} given"
+    own = isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    if schedule != "cosine" and (own or schedule != "plateau"):
+        said += f"; schedule={schedule!r} is not used: the optimizer has its own rate"
+    return Choice(optimizer, name, float(np.asarray(optimizer.learning_rate)), said)
 
 
 def _above_zero(value: Any) -> bool:

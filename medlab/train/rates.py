@@ -117,8 +117,8 @@ def find_learning_rate(
         :func:`medlab.train.optimize.rule`'s, but at most a tenth of the rate at which the loss began to rise.
 
     Raises:
-        ValueError: as fit, or ``low`` is not below ``high``, or fewer than 10 steps, or the loss is not finite before
-            anything was learned.
+        ValueError: as fit, or ``low`` is not below ``high``, or fewer than 10 steps or no whole number of them or of
+            the cases a step, or the loss is not finite before anything was learned.
 
     It is no better than the rule, which ``learning_rate="auto"`` takes: best validation AUC of small_cnn, mean of two
     seeds, rule against suggestion, was 0.948 and 0.914 (AdamW) and 0.937 and 0.934 (Nesterov) on 500 cases of
@@ -134,8 +134,9 @@ def find_learning_rate(
 
     if not 0 < low < high:
         raise ValueError(f"Expected 0 < low < high. Received low={low!r}, high={high!r}.")
-    if steps < 10:
-        raise ValueError(f"Expected at least 10 steps. Received {steps!r}.")
+    for name, number, least in (("steps", steps, 10), ("batch_size", batch_size, 1)):
+        if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
+            raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {number!r}.")
     data = feed.check(train, model, name="training")
     y = feed.labels(data)
     objective = losses.choose(model, y, loss)

@@ -7,7 +7,7 @@ the probabilities. It shows how far a single number can be trusted.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import feed, parts
+from medlab.train import beforehand, feed, labels, parts
 from medlab.train import folds as division
 from medlab.train.progress import say
 
@@ -84,7 +84,7 @@ def repeat(
     validation: tuple | keras.utils.PyDataset,
     test: tuple | keras.utils.PyDataset | None = None,
     *,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: int | Sequence[int] = (0, 1, 2),
     run: str | Path | runs.Run | None = None,
     progress: bool = True,
     **settings: Any,
@@ -97,31 +97,41 @@ def repeat(
         train: as :func:`medlab.train.fit` takes it.
         validation: as well; the epoch to keep is chosen on it, so that its scores are a little too good.
         test: cases on which each model is judged once, or None.
-        seeds: one training each.
+        seeds: one training each; a number n is 0 to n - 1.
         run: folder with one run ``seed-<n>`` for each. What is finished there is not trained again, and what was
             interrupted goes on.
         progress: one line a seed.
         **settings: what else fit takes; ``epochs`` is needed.
 
     Raises:
-        ValueError: no seed or one twice; a run folder of other data or settings; as fit.
+        ValueError: before the first training: no seed or one twice, a model in place of make_model or the same model
+            twice, data (also of the test) or settings that fit refuses; a run folder of another model, other data or
+            settings.
         DivergedError: as fit, of the first seed that does.
+
+    Where someone presses Stop, the seeds after that are not trained.
     """
-    seeds = [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"Expected at least one seed, each once. Received {seeds}.")
+    seeds = _seeds(seeds)
     _refuse(settings)
+    beforehand.maker(make_model)
+    beforehand.check(parts.new_model(make_model, seeds[0]), train, validation, {"test": test}, settings)
+    said = parts.told(settings)
     data = parts.data_key(train, validation, test)
     judged = {name: one for name, one in (("validation", validation), ("test", test)) if one is not None}
     rows, outputs, folders = [], {name: [] for name in judged}, []
     for number, seed in enumerate(seeds, start=1):
-        part = parts.Part(make_model, seed, train, validation, judged, settings, _folder(run, f"seed-{seed}"), data)
+        part = parts.Part(
+            make_model, seed, train, validation, judged, settings, _folder(run, f"seed-{seed}"), data, said=said
+        )
         made = part.result()
         rows.append({"seed": seed, **made.row})
         for name, p in made.probabilities.items():
             outputs[name].append(p)
         folders += [] if part.folder is None else [part.folder]
         _tell(progress, f"seed {seed} ({number} of {len(seeds)})", made.row)
+        if made.by_hand:
+            say(f"stopped by hand in seed {seed}: {len(seeds) - number} of {len(seeds)} seeds were not trained")
+            break
     stacked = {name: np.stack(kept) if kept else None for name, kept in outputs.items()}
     ensemble = {}
     for name, p in stacked.items():
@@ -166,17 +176,30 @@ def cross_validate(
         **settings: what else fit takes; ``epochs`` is needed.
 
     Raises:
-        ValueError: fewer patients than folds, lengths that differ, a run folder of other data or settings; as fit.
+        ValueError: before the first training: masks, cases without a patient, fewer patients than folds, lengths that
+            differ, data or settings that fit refuses; a run folder of another model, other data or settings.
         DivergedError: as fit.
+
+    Where someone presses Stop, the folds after that are not trained: their probabilities are NaN, and a note says so.
 
     Source:
         Kohavi 1995; folds by ``sklearn.model_selection.StratifiedGroupKFold``.
     """
     _refuse(settings)
+    beforehand.maker(make_model)
     x, y = np.asarray(x), np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    _need_classes(y.ndim <= 2)
     fold, inside, groups, notes = _divide(x, y, groups, folds, stratify, inner, seed)
     data = f"{parts.data_key((x, y))} {zlib.crc32(fold.tobytes()):08x} {zlib.crc32(inside.tobytes()):08x}"
+    objective = beforehand.check(parts.new_model(make_model, seed), (x, y), None, {}, settings)
+    _need_classes(objective.task in parts.JUDGED)
+    for number in range(folds):
+        try:
+            labels.check_labels(y[(fold != number) & ~inside[number]], objective)
+        except ValueError as error:
+            raise ValueError(f"Fold {number}: {error}") from error
+    said = parts.told(settings)
     rows, folders, p = [], [], None
     for number in range(folds):
         out = fold == number
@@ -184,25 +207,43 @@ def cross_validate(
         held = (x[inside[number]], y[inside[number]]) if inside[number].any() else None
         part = parts.Part(
             make_model, seed, (x[own], y[own]), held, {"test": (x[out], y[out])}, settings,
-            _folder(run, f"fold-{number}"), data,
+            _folder(run, f"fold-{number}"), data, said=said,
         )  # fmt: skip
         made = part.result()
         row = {name.removeprefix("test_"): value for name, value in made.row.items() if not name.startswith("val_")}
         rows.append({"fold": number, "cases": int(out.sum()), "patients": len(np.unique(groups[out])), **row})
-        if "test" in made.probabilities:
-            p = np.full((len(x), *made.probabilities["test"].shape[1:]), np.nan) if p is None else p
-            p[out] = made.probabilities["test"]
+        p = np.full((len(x), *made.probabilities["test"].shape[1:]), np.nan) if p is None else p
+        p[out] = made.probabilities["test"]
         folders += [] if part.folder is None else [part.folder]
         _tell(progress, f"fold {number + 1} of {folds}", row)
-    if p is None:
+        if made.by_hand:
+            notes.append(f"Stopped by hand in fold {number + 1} of {folds}: what comes after it was not trained.")
+            say(notes[-1])
+            break
+    done = np.isfinite(p.reshape(len(p), -1)).all(axis=1)
+    table = pd.DataFrame(rows)
+    return CrossValidation(
+        table, _summary(table, "fold", "cases", "patients"), fold, p, parts.scores(y[done], p[done], ""), notes,
+        folders,
+    )  # fmt: skip
+
+
+def _need_classes(fits: bool) -> None:
+    if not fits:
         raise ValueError(
             "Cross-validation needs a model with class outputs: labels (n,) or (n, classes), not masks or a task of "
             "a loss of your own. Train on medlab.train.folds.divide's parts instead."
         )
-    table = pd.DataFrame(rows)
-    return CrossValidation(
-        table, _summary(table, "fold", "cases", "patients"), fold, p, parts.scores(y, p, ""), notes, folders
-    )  # fmt: skip
+
+
+def _seeds(seeds: Any) -> list[int]:
+    """The seeds, each a whole number of at least 0 and once."""
+    wanted = range(seeds) if hasattr(seeds, "__index__") and not isinstance(seeds, bool) else seeds
+    numbers = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else []
+    whole = all(hasattr(one, "__index__") and not isinstance(one, bool) and one >= 0 for one in numbers)
+    if not numbers or not whole or len(set(numbers)) < len(numbers):
+        raise ValueError(f"Expected at least one seed, each once, whole numbers of at least 0. Received {seeds!r}.")
+    return [int(one) for one in numbers]
 
 
 def _divide(
@@ -213,7 +254,7 @@ def _divide(
         raise ValueError(f"Expected as many labels as images. Received {len(x)} images and {len(y)} labels.")
     if not 0 <= inner < 0.6:
         raise ValueError(f"Expected inner from 0 to below 0.6. Received {inner!r}.")
-    groups = np.arange(len(x)) if groups is None else np.asarray(groups)
+    groups = np.arange(len(x)) if groups is None else division.numbers(groups)
     fold, notes = division.divide(y, groups, folds=count, stratify=stratify, seed=seed)
     inside = np.zeros((count, len(x)), bool)
     for number in range(count) if inner else ():

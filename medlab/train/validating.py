@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medlab.backend import keras
-from medlab.train import feed, losses, score
+from medlab.train import feed, labels, losses, score
 
 if TYPE_CHECKING:
     from medlab.train.loop import Job
@@ -39,7 +39,7 @@ def measure(model: keras.Model, job: Job) -> dict[str, float]:
             overlaps.append(score.dice(y, out))
         elif objective.task != losses.OTHER:
             outputs.append(out)
-            truth.append(y)
+            truth.append(labels.indices(y) if objective.task == losses.MULTICLASS else y)
     row = {"val_loss": total / cases}
     if overlaps:
         known = np.concatenate(overlaps)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from medlab.backend import keras
 from medlab.train import losses, optimize
 
@@ -26,6 +28,29 @@ def momentum(ema: str | float | None, steps: int, model: keras.Model) -> float |
     if isinstance(ema, str) or not 0 < ema < 1:
         raise ValueError(f'Expected ema "auto", None or a momentum between 0 and 1. Received {ema!r}.')
     return float(ema)
+
+
+def check_accumulation(accumulate: int, optimizer: str | keras.optimizers.Optimizer, batches: int) -> None:
+    """Refuses groups of batches of which the training would not fill a single one: the weights would never change.
+
+    Args:
+        accumulate: batches whose gradients are averaged for one step of the weights.
+        optimizer: a name, or an optimizer, which may accumulate by itself.
+        batches: of the whole training.
+    """
+    group = accumulate if isinstance(optimizer, str) else getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    if group > batches:
+        raise ValueError(
+            f"Expected to accumulate at most as many batches as the whole training has, {batches}. Received {group}: "
+            "the weights would never change. Take fewer, smaller batches or more epochs."
+        )
+
+
+def check_reals(**numbers: float | None) -> None:
+    """Refuses what is no number; None is one that is not given."""
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | np.number)):
+            raise ValueError(f"Expected {name} as a number. Received {value!r}.")
 
 
 def patience(wish: str | int | None, epochs: int, validated: bool) -> int | None:
@@ -71,11 +96,13 @@ def optimizer(wish: str | keras.optimizers.Optimizer, *, timed: bool, **settings
     return replace(choice, optimizer=constant.optimizer), True
 
 
-def said_of_optimizer(choice: optimize.Choice, momentum: float | None, accumulate: int) -> str:
-    """The optimizer in words."""
+def said_of_optimizer(choice: optimize.Choice, momentum: float | None, accumulate: int, batches: int) -> str:
+    """The optimizer in words; ``batches`` are those of the whole training."""
+    left = batches % accumulate
+    dropped = f" (the last {left} of all {batches} fill no group and are dropped)" if left else ""
     return (
         choice.name
-        + (f", gradients of {accumulate} batches averaged for a step" if accumulate > 1 else "")
+        + (f", gradients of {accumulate} batches averaged for a step{dropped}" if accumulate > 1 else "")
         + (f", kept weights are a running mean (momentum {momentum:.4g})" if momentum else "")
     )
 
