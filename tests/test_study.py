@@ -228,7 +228,7 @@ def test_masks_of_drawing_programs_are_numbered_when_told_how(images, tmp_path):
             (tmp_path / "drawn" / name).mkdir(parents=True, exist_ok=True)
         path.rename(tmp_path / "drawn" / "images" / f"{number}.png")
         Image.fromarray(mask).save(tmp_path / "drawn" / "masks" / f"{number}.png")
-    with pytest.raises(ValueError, match=r"hold the values 0, 255, and not 1, 2, .* .mask_values.: \[0, 255\]"):
+    with pytest.raises(ValueError, match=r"hold the values 0, 255, and not 1, 2, .*mask_values.: \[0, 255\]"):
         study.prepare(tmp_path / "run", str(tmp_path / "drawn"))
     made = study.prepare(tmp_path / "run", str(tmp_path / "drawn"), options={"mask_values": [0, 255]})
     assert made.regions == ["background", "label 1"]
