@@ -260,6 +260,6 @@ def _copy(source: keras.Model, model: keras.Model, trunk: keras.Model, path: Any
             f"{model.name} on {model.input_shape[1:]}: its layers have other weights."
         )
     for here, there in list(zip(ours, theirs, strict=True))[: None if same_head else -1]:
-        here.set_weights([keras.ops.convert_to_numpy(one) for one in there.weights])
+        here.set_weights(there.get_weights())
         if isinstance(here, layers.Normalization):
             here.finalize_state()

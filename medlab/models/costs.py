@@ -34,7 +34,7 @@ def cost(model: keras.Model, x: np.ndarray, *, steps: int = 3) -> dict[str, floa
     if len(x) < 1 or steps < 1:
         raise ValueError(f"Expected at least one image and one step. Received {len(x)} and {steps}.")
     copy = keras.models.clone_model(model)
-    copy.set_weights([keras.ops.convert_to_numpy(one) for one in model.weights])
+    copy.set_weights([np.asarray(one) for one in model.weights])
     copy.compile(keras.optimizers.SGD(1e-6), "mse")
     y = np.zeros((len(x), *copy.output_shape[1:]), np.float32)
     train = _seconds(lambda: copy.train_on_batch(x, y), steps)

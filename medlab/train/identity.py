@@ -82,7 +82,7 @@ def same_start(one: Any, other: Any) -> bool:
 def _summary(model: keras.Model) -> list[float]:
     squares = along = 0.0
     for number, variable in enumerate(model.weights):
-        flat = np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64).reshape(-1)
+        flat = np.asarray(variable).astype(np.float64).reshape(-1)  # convert_to_numpy warns on JAX
         squares += float(flat @ flat)
         along += float(flat @ np.cos(number + 1 + np.arange(flat.size)))
     norm = math.sqrt(squares)
