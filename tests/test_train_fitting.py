@@ -71,6 +71,21 @@ def test_it_learns_a_spot_in_noise_and_the_run_folder_has_everything(tmp_path):
     assert facts["validation_auc"] == pytest.approx(best["val_auc"])
 
 
+def test_a_resumed_training_notices_another_loss_or_network_of_the_same_shape(tmp_path):
+    def loss(power):
+        return lambda y, z: keras.ops.mean(keras.ops.abs(keras.ops.sigmoid(z) - y) ** power)
+
+    data, wish = blobs(32, 0), {"run": tmp_path / "run", "resume": True, "epochs": 1}
+    first = quiet(network(), data, loss=loss(2), **wish)
+    assert len(quiet(network(), data, loss=loss(2), **wish).history) == len(first.history) == 1
+    with pytest.raises(ValueError, match=r"had other settings .*loss: "):
+        quiet(network(), data, loss=loss(3), **wish)
+    other = network()
+    next(one for one in other.layers if one.name.endswith("relu") or hasattr(one, "activation")).trainable = False
+    with pytest.raises(ValueError, match=r"had other settings .*model: "):
+        quiet(other, data, loss=loss(2), **wish)
+
+
 def test_the_same_seed_gives_the_same_numbers():
     data, held_out = blobs(48, 0), blobs(16, 1)
     first = quiet(network(), data, held_out, augment=shift, seed=3)

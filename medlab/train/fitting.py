@@ -6,9 +6,10 @@ It does not load or standardize images, and it judges a model only as far as cho
 
 from __future__ import annotations
 
+import inspect
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import cluster, feed, labels, loop, losses, rates, supervision, wishes
+from medlab.train import cluster, feed, identity, labels, loop, losses, rates, supervision, wishes
 from medlab.train import devices as machine
 from medlab.train.loop import DivergedError
 
@@ -209,11 +210,12 @@ def fit(
     # Shapes and not names: Keras numbers what is made in a session, so that a network made again has other names.
     name = re.sub(r"_\d+$", "", model.name)
     settings = {
-        "model": f"{name} {_fingerprint(str(tuple(one.shape)) for one in model.weights)}",
+        "model": f"{name} {identity.structure(model)}",
         "training cases": _describe_data(data, y),
         "epochs": epochs, "batch_size": batch_size, "optimizer": choice.name, "learning_rate": choice.learning_rate,
-        "schedule": schedule if isinstance(schedule, str) else type(schedule).__name__, "warmup": warmup,
-        "weight_decay": weight_decay, "ema": momentum, "loss": objective.reason, "class_weight": weights_reason,
+        "schedule": schedule if isinstance(schedule, str) else identity.words(schedule), "warmup": warmup,
+        "weight_decay": weight_decay, "ema": momentum, "class_weight": weights_reason,
+        "loss": objective.reason if isinstance(loss, str) else identity.words(loss),
         "precision": setup.precision, "seed": seed, "patience": stop_after, "augment": _describe(augment),
         "max_seconds": max_seconds, "deep_supervision": list(levels), "accumulate": accumulate, "clip": clip,
     }  # fmt: skip
@@ -264,23 +266,22 @@ def _check_numbers(**numbers: int) -> None:
             raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {value!r}.")
 
 
-def _fingerprint(texts: Iterable[str | bytes]) -> str:
-    total = 0
-    for text in texts:
-        total = zlib.crc32(text.encode() if isinstance(text, str) else text, total)
-    return f"{total:08x}"
-
-
 def _describe_data(data: tuple | keras.utils.PyDataset, y: np.ndarray) -> str:
     """Number and fingerprint of the training cases."""
     if feed.has_masks(data, y):
         return f"{len(data)} batches"
     x = [] if isinstance(data, keras.utils.PyDataset) else data[0]
-    parts = (np.ascontiguousarray(one).tobytes() for one in (*y, *x))
-    return f"{len(y)} {_fingerprint(parts)}"
+    total = 0
+    for one in (*y, *x):
+        total = zlib.crc32(np.ascontiguousarray(one), total)
+    return f"{len(y)} {total:08x}"
 
 
 def _describe(augment: Callable | None) -> str:
-    """A policy's own words, without the address in memory that Python adds to those of other objects."""
-    text = "none" if augment is None else repr(augment)
-    return getattr(augment, "__qualname__", type(augment).__qualname__) if " at 0x" in text else text
+    """A policy's own words; of a function what it does; of other objects the kind, for their state may change."""
+    if augment is None:
+        return "none"
+    text = repr(augment)
+    if " at 0x" not in text:
+        return text
+    return identity.words(augment) if inspect.isfunction(augment) else type(augment).__qualname__

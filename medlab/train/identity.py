@@ -57,9 +57,14 @@ def words(value: Any, depth: int = 0) -> str:
 def of_model(model: keras.Model) -> dict[str, Any]:
     """``model`` and ``start weights``, to be noted with a training.
 
-    The first are digits of its layers, their settings and the shapes of its weights, whatever Keras numbered them; the
-    second the norm of all weights and their projection on a fixed direction, in units of the norm.
+    The first is its :func:`structure`; the second the norm of all weights and their projection on a fixed direction, in
+    units of the norm.
     """
+    return {"model": structure(model), "start weights": _summary(model)}
+
+
+def structure(model: keras.Model) -> str:
+    """Digits of a model's layers, their settings and the shapes of its weights, whatever Keras numbered them; no seed."""
     layers = list(model._flatten_layers())
     try:
         config = _plain(model.get_config())
@@ -69,7 +74,7 @@ def of_model(model: keras.Model) -> dict[str, Any]:
     text = json.dumps(_renamed(config, names), sort_keys=True, default=words)
     functions = [words(one.function) for one in layers if isinstance(one, keras.layers.Lambda)]
     weights = [(tuple(one.shape), bool(one.trainable)) for one in model.weights]
-    return {"model": _crc(f"{text} {functions} {weights}"), "start weights": _summary(model)}
+    return _crc(f"{text} {functions} {weights}")
 
 
 def same_start(one: Any, other: Any) -> bool:
@@ -99,9 +104,12 @@ def _plain(config: Any) -> Any:
 
 
 def _renamed(config: Any, names: Mapping[str, str], *, is_name: bool = False) -> Any:
-    """Layers' names by their place in the model; no other text, for an activation may be called as a layer is."""
+    """Layers' names by their place in the model; no other text, for an activation may be called as a layer is.
+
+    Without seeds: where a model starts is told by its weights.
+    """
     if isinstance(config, Mapping):
-        return {key: _renamed(one, names, is_name=key in _NAMES) for key, one in config.items()}
+        return {key: _renamed(one, names, is_name=key in _NAMES) for key, one in config.items() if key != "seed"}
     if isinstance(config, list):
         return [_renamed(one, names, is_name=is_name) for one in config]
     return names.get(config, _bare(config)) if is_name and isinstance(config, str) else config

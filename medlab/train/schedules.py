@@ -88,13 +88,17 @@ def build(schedule: Any, peak: float, steps: int, warmup: float = 0.1) -> tuple[
     if schedule == "warmup":
         if rising < 1:
             return peak, "constant"
-        return Lines([0, rising], [peak / rising, peak]), f"{rising} steps of warm-up, then constant"
+        return Lines([0, rising], [peak / rising, peak]), f"{_steps(rising)} of warm-up, then constant"
     if rising < 1:
         return keras.optimizers.schedules.CosineDecay(peak, steps), "cosine to 0"
     made = keras.optimizers.schedules.CosineDecay(
         peak / rising, max(steps - rising, 1), warmup_target=peak, warmup_steps=rising
     )
-    return made, f"{rising} steps of warm-up, then cosine to 0"
+    return made, f"{_steps(rising)} of warm-up, then cosine to 0"
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def _step(peak: float, steps: int) -> tuple[Any, str]:
