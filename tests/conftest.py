@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import environments
+
 # The same numbers on every machine that runs the tests, and no chatter from TensorFlow's C++ side.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -18,3 +20,10 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real images: set MEDLAB_DATA to a folder that holds them")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def jax_python() -> Path:
+    """The interpreter of an environment with JAX and Keras and without TensorFlow."""
+    packages = ("jax", "keras", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "psutil", "pytest")
+    return environments.interpreter(".venv-jax", "MEDLAB_JAX_VENV", packages)

@@ -3,10 +3,7 @@
 What medlab says of a model is held against the model itself: its own outputs, and differences of outputs.
 """
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,8 +12,8 @@ from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
 from medlab import evaluate, explain, models, train
+from tests.environments import environment, interpreter
 
-ROOT = Path(__file__).resolve().parents[1]
 layers = keras.layers
 
 # Keras hands variables to np.array, whose argument copy they do not know yet.
@@ -165,25 +162,13 @@ for model in (resnet, volumes):
 @pytest.fixture(scope="session")
 def medicai_python():
     """The interpreter of an environment with medic-ai, JAX and Keras; ``MEDLAB_MEDICAI_VENV`` names one to use."""
-    folder = Path(os.environ.get("MEDLAB_MEDICAI_VENV", ROOT / ".venv-medicai"))
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if "MEDLAB_MEDICAI_VENV" in os.environ:
-        if not python.is_file():
-            pytest.fail(f"MEDLAB_MEDICAI_VENV names {folder}, but there is no {python}.")
-    elif not (folder / ".installed").is_file():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-        subprocess.run(install, check=True, timeout=1200)
-        (folder / ".installed").touch()
-    return python
+    return interpreter(".venv-medicai", "MEDLAB_MEDICAI_VENV", PACKAGES)
 
 
 @pytest.mark.jax
 def test_networks_of_medic_ai_are_trained_judged_and_explained(medicai_python):
-    known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TF_"))}
-    settings = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [medicai_python, "-c", STORY], env={**known, **settings}, capture_output=True, text=True, timeout=1800
+        [medicai_python, "-c", STORY], env=environment(), capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split().count("DONE") == 2

@@ -3,20 +3,11 @@
 ``MEDLAB_JAX_VENV`` names an environment to use; else ``.venv-jax`` beside the tests is made once and kept.
 """
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("jax", "keras", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "psutil", "pytest")
+from tests.environments import ROOT, environment
 
 STORY = """
 import sys
@@ -48,31 +39,6 @@ assert keras.backend.backend() == "jax"
 assert not [name for name in ("tensorflow", "torch", "matplotlib") if name in sys.modules]
 print("AUC", train.auc(truth, p), "SHAPE", *heat.shape, "HIT", np.mean(hit))
 """
-
-
-@pytest.fixture(scope="session")
-def jax_python():
-    """The interpreter of an environment with JAX and Keras and without TensorFlow."""
-    folder = Path(os.environ.get("MEDLAB_JAX_VENV", ROOT / ".venv-jax"))
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if "MEDLAB_JAX_VENV" in os.environ:
-        if not python.is_file():
-            pytest.fail(f"MEDLAB_JAX_VENV names {folder}, but there is no {python}.")
-        return python
-    with folder.with_suffix(".lock").open("w") as lock:
-        if fcntl is not None:  # tests run in several processes
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".installed").is_file():
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-            subprocess.run(install, check=True, timeout=1200)
-            (folder / ".installed").touch()
-    return python
-
-
-def environment():
-    known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TF_"))}
-    return {**known, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.mark.jax

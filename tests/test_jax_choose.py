@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.test_jax import environment, jax_python  # noqa: F401
+from tests.environments import environment
 
 CODE = """
 import json, warnings
@@ -33,7 +33,7 @@ print(json.dumps({"best": found.best.name, "rate": curve.suggestion, "rows": len
 
 
 @pytest.mark.jax
-def test_choosing_on_jax(jax_python):  # noqa: F811
+def test_choosing_on_jax(jax_python):
     done = subprocess.run([jax_python, "-c", CODE], capture_output=True, text=True, env=environment(), timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tests.test_jax import environment, jax_python  # noqa: F401 - a fixture
+from tests.environments import environment
 from tests.test_train_cluster import check_two_devices, told
 
 PROCESS = """
@@ -52,13 +52,13 @@ if rank != "alone":
 
 
 @pytest.mark.jax
-def test_two_devices_learn_the_weights_of_one(jax_python, tmp_path):  # noqa: F811
+def test_two_devices_learn_the_weights_of_one(jax_python, tmp_path):
     said = told(jax_python, tmp_path / "run", "jax", XLA_FLAGS="--xla_force_host_platform_device_count=2")
     check_two_devices(said)
 
 
 @pytest.mark.jax
-def test_two_processes_learn_the_weights_of_one(jax_python, tmp_path):  # noqa: F811
+def test_two_processes_learn_the_weights_of_one(jax_python, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -99,7 +99,7 @@ def test_two_processes_learn_the_weights_of_one(jax_python, tmp_path):  # noqa: 
 
 
 @pytest.mark.jax
-def test_connecting_is_refused_with_the_reason(jax_python):  # noqa: F811
+def test_connecting_is_refused_with_the_reason(jax_python):
     code = """
 from medlab import train
 for wish in (dict(), dict(address="host", processes=2, rank=0), dict(address="a:1", processes=2, rank=2)):

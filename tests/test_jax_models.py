@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
-from tests.test_jax import ROOT, environment, jax_python  # noqa: F401 - a fixture
+from tests.environments import ROOT, environment
 
 
 @pytest.mark.jax
-def test_every_network_passes_the_harness_on_jax(jax_python):  # noqa: F811
+def test_every_network_passes_the_harness_on_jax(jax_python):
     tests = ["tests/test_models_all.py", "tests/test_models_ensemble.py"]
     done = subprocess.run(
         [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],

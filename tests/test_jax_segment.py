@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.test_jax import ROOT, environment, jax_python  # noqa: F401
+from tests.environments import ROOT, environment
 
 STORY = """
 import warnings
@@ -30,7 +30,7 @@ assert "tensorflow" not in sys.modules
 
 
 @pytest.mark.jax
-def test_a_unet_learns_on_jax(jax_python):  # noqa: F811
+def test_a_unet_learns_on_jax(jax_python):
     done = subprocess.run(
         [jax_python, "-c", STORY], env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
@@ -42,7 +42,7 @@ def test_a_unet_learns_on_jax(jax_python):  # noqa: F811
 
 
 @pytest.mark.jax
-def test_losses_of_regions_pass_their_tests_on_jax(jax_python):  # noqa: F811
+def test_losses_of_regions_pass_their_tests_on_jax(jax_python):
     done = subprocess.run(
         [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_train_regions.py"],
         env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,

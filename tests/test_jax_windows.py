@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
-from tests.test_jax import ROOT, environment, jax_python  # noqa: F401 - a fixture
+from tests.environments import ROOT, environment
 
 
 @pytest.mark.jax
-def test_sliding_windows_pass_their_tests_on_jax(jax_python):  # noqa: F811 - the fixture
+def test_sliding_windows_pass_their_tests_on_jax(jax_python):
     done = subprocess.run(
         [jax_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_evaluate_windows.py"],
         env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=600,

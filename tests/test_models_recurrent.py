@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medlab import explain, models, train
-from tests.test_jax import environment, jax_python  # noqa: F401 - a fixture
+from tests.environments import environment
 
 # On JAX Keras' get_weights hands variables to np.array, whose argument copy they do not know yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -271,7 +271,7 @@ print(json.dumps([keras.backend.backend(), found]))
 
 
 @pytest.mark.jax
-def test_padding_changes_nothing_on_jax(jax_python):  # noqa: F811 - the fixture above
+def test_padding_changes_nothing_on_jax(jax_python):
     done = subprocess.run(
         [jax_python, "-c", PADDING_ON_JAX], env=environment(), capture_output=True, text=True, timeout=300
     )
