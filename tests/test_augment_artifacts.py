@@ -7,10 +7,7 @@ import pytest
 
 from medlab.augment import artifacts
 
-NAMES = (
-    "gaussian_noise", "rician_noise", "blur", "contrast", "brightness", "gamma", "dropped_pixels", "dropped_slices",
-    "bias_field",
-)  # fmt: skip
+NAMES = [name for name in artifacts.__all__ if name not in ("standard", "every")]
 
 
 def picture(shape=(32, 30), seed=0):
@@ -32,7 +29,8 @@ def test_nothing_at_0_and_more_at_each_severity(name, shape):
     np.testing.assert_array_equal(damage(name, array, 0), array)
     change = [float(np.abs(damage(name, array, s) - array).mean()) for s in (0, 0.5, 1, 2, 3, 4, 5)]
     assert (np.diff(change)[1:] > 0).all(), change
-    assert change[2] > 0.01 * array.std()
+    assert change[2] > 0.003 * array.std()
+    assert change[-1] > 0.05 * array.std()
     np.testing.assert_array_equal(array, before)
     out = damage(name, array, 5)
     assert out.shape == array.shape
@@ -130,8 +128,41 @@ def test_the_standard_set_suits_modality_and_rank():
             assert ("bias field" in chosen) == (modality == "MR")
             for function in chosen.values():
                 assert function(np.ones(shape), severity=2, rng=np.random.default_rng(0)).shape == shape
+    assert {"ghosting", "motion"} <= set(artifacts.standard("MR", 2))
+    assert {"photon noise", "beam hardening"} <= set(artifacts.standard("CT", 2))
+    assert {"exposure", "scatter"} <= set(artifacts.standard("CR", 2))
+    assert {"speckle", "shadow"} <= set(artifacts.standard("US", 2))
+    assert len(artifacts.standard("OT", 2)) == 6
     with pytest.raises(ValueError, match="rank 2 or 3"):
         artifacts.standard("MR", 4)
+
+
+def test_every_artifact_belongs_to_a_modality():
+    listed = set()
+    for modality in ("MR", "CT", "DX", "US", None):
+        for rank in (2, 3):
+            found = artifacts.every(modality, rank)
+            assert list(found)[: len(artifacts.standard(modality, rank))] == list(artifacts.standard(modality, rank))
+            assert ("thick slices" in found) == (rank == 3 and modality in ("MR", "CT"))
+            listed |= {function.__name__ for function in found.values()}
+    assert listed == set(NAMES)
+    assert {"spike", "Gibbs ringing"} <= set(artifacts.every("MR", 2))
+    assert {"metal streak", "ring"} <= set(artifacts.every("CT", 2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 1), (3, 1, 5, 1), (2, 2, 2, 2)])
+def test_tiny_images_stay_finite(name, shape):
+    array = np.random.default_rng(0).random(shape)
+    out = damage(name, array, 5)
+    assert out.shape == shape
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_severities_are_checked(name):
+    with pytest.raises(ValueError, match="severity between 0"):
+        damage(name, picture(), 5.5)
 
 
 @pytest.mark.parametrize(

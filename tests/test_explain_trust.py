@@ -208,6 +208,8 @@ def test_score_without_masks_with_an_own_method_and_one_case():
     own(images(1, 16, 16, 1))
     table = explain.score(own, images(3, 16, 16, 1), steps=0)
     assert table.loc[("grad_cam", "randomization"), "n"] == 0
+    named = explain.score(own, images(3, 16, 16, 1), methods={"last": explain.grad_cam, "middle": center}, steps=0)
+    assert list(named.index) == [("last", "randomization"), ("middle", "randomization")]
     table = explain.score(network(), images(1, 16, 16, 1), methods=(center,), steps=0)
     assert list(table.index) == [("center", "randomization")]
     value, low, high, n = table.iloc[0]

@@ -24,7 +24,7 @@ ALLOWED = {
     "load": {"geometry", "volume", "cases", "phantoms"},
     "clean": {"geometry", "volume", "cases"},
     "standardize": {"geometry", "volume"},
-    "augment": set(),
+    "augment": {"backend"},
     "batches": {"backend", "load", "phantoms", "clean", "standardize", "augment", "cases", "volume"},
     "models": {"backend"},
     "train": {"backend", "runs", "view"},

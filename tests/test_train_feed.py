@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from medlab.train import feed
+from medlab import augment, models, train
+from medlab.train import feed, received
 
 
 def identity(y):
@@ -118,23 +119,23 @@ def model(*shape):
 )
 def test_arrays_that_are_refused(x, y, message):
     with pytest.raises(ValueError, match=message):
-        feed.check((x, y), model(4, 4, 1), name="training")
+        received.check((x, y), model(4, 4, 1), name="training")
 
 
 def test_images_with_nan_are_named():
     x = np.zeros((5, 4, 4, 1), np.float32)
     x[1, 2, 2], x[4, 0, 0] = np.nan, np.inf
     with pytest.raises(ValueError, match=r"2 of 5 training images hold NaN or infinity, the first are cases \[1, 4\]"):
-        feed.check((x, np.zeros(5)), model(4, 4, 1), name="training")
+        received.check((x, np.zeros(5)), model(4, 4, 1), name="training")
 
 
 def test_other_forms_are_refused():
     with pytest.raises(ValueError, match=r"Expected validation data as \(x, y\)"):
-        feed.check(np.zeros((2, 4, 4, 1)), model(4, 4, 1), name="validation")
+        received.check(np.zeros((2, 4, 4, 1)), model(4, 4, 1), name="validation")
     one, two = keras.Input((4,)), keras.Input((4,))
     several = keras.Model([one, two], keras.layers.Dense(1)(keras.layers.Add()([one, two])))
     with pytest.raises(ValueError, match="model with one input"):
-        feed.check((np.zeros((2, 4)), np.zeros(2)), several, name="training")
+        received.check((np.zeros((2, 4)), np.zeros(2)), several, name="training")
 
 
 class Masks(keras.utils.PyDataset):
@@ -179,3 +180,54 @@ def test_weights_of_a_pydataset_do_not_reach_validation():
 
     found = list(feed.batches(Weighted(), 3))
     assert [(x.shape, int(y.mean())) for x, y in found] == [((3, 4, 4, 1), 0), ((3, 4, 4, 1), 1)]
+
+
+def mixing(mix, seed=0, size=4):
+    x = np.stack([np.full((4, 4, 1), case, np.float32) for case in range(8)])
+    y = np.arange(8) % 2
+    return feed.Feed(x, y, encode=lambda y: np.eye(2, dtype=np.float32)[y], batch_size=size, seed=seed, mix=mix)
+
+
+def test_mixed_images_have_labels_in_the_same_shares():
+    """Image k has the value k everywhere and the label k mod 2, so that a pair's share can be read from its value."""
+    batches = mixing(augment.mixup)
+    for index in range(len(batches)):
+        cases = batches.cases_of(index)
+        x, y = batches[index]
+        np.testing.assert_allclose(y.sum(1), 1, rtol=1e-6)
+        for value, shares, case in zip(x[:, 0, 0, 0], y, cases, strict=True):
+            pairs = [(case, other, (value - other) / (case - other)) for other in cases if other != case]
+            fitting = [
+                a * np.eye(2)[one % 2] + (1 - a) * np.eye(2)[other % 2] for one, other, a in pairs if -1e-6 <= a <= 1
+            ]
+            assert value == pytest.approx(case) or any(np.allclose(shares, each, atol=1e-4) for each in fitting)
+    assert any(not np.isin(batches[index][1], (0, 1)).all() for index in range(2))
+
+
+def test_parts_of_two_processes_are_the_mixed_batch_of_one():
+    whole, parts = mixing(augment.cutmix)[0], []
+    for rank in (0, 1):
+        batches = mixing(augment.cutmix)
+        batches.share(1, 2, rank)
+        parts.append(batches[0])
+    for one, *halves in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate(halves), one)
+
+
+def test_training_with_mixed_cases_still_learns_and_says_what_cannot_be_mixed():
+    rng = np.random.default_rng(0)
+    y = np.arange(64) % 2
+    x = (rng.normal(size=(64, 8, 8, 1)) + 2 * y[:, None, None, None]).astype(np.float32)
+    wish = {"epochs": 6, "batch_size": 16, "progress": False, "learning_rate": 3e-3}
+    network = models.small_cnn((8, 8, 1), 2, width=4)
+    train.fit(network, (x, y), mix=augment.mixup, **wish)
+    assert train.auc(y, network.predict(x, verbose=0)[:, 0]) > 0.95
+    with pytest.raises(ValueError, match="class_weight=None with mix"):
+        train.fit(network, (x, y), mix=augment.mixup, class_weight="balanced", **wish)
+    with pytest.raises(ValueError, match=r"Expected mix as a function .* Received 'mixup'"):
+        train.fit(network, (x, y), mix="mixup", **wish)
+    with pytest.raises(ValueError, match="A PyDataset mixes by itself"):
+        train.fit(network, feed.Feed(x, y, encode=identity), mix=augment.mixup, **wish)
+    masks = models.unet((16, 16, 1), 2, width=4, levels=2)
+    with pytest.raises(ValueError, match="Received the task 'segmentation'"):
+        train.fit(masks, (np.zeros((4, 16, 16, 1)), np.indices((4, 16, 16))[2] // 8), mix=augment.mixup, **wish)

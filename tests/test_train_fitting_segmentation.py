@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medlab import augment, train
-from medlab.train import feed, losses, score, supervision
+from medlab.train import feed, losses, received, score, supervision
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -76,7 +76,7 @@ def test_it_learns_boxes_and_the_history_says_the_dice_of_the_kept_weights(tmp_p
 def test_volumes_and_masks_with_a_last_axis_and_a_pydataset_give_the_same_numbers():
     x, y = squares(8, 0, size=12, rank=3)
     masks = quiet(network(size=12, rank=3), (x, y), (x, y), batch_size=4)
-    np.testing.assert_array_equal(feed.check((x, y[..., None]), network(size=12, rank=3), name="training")[1], y)
+    np.testing.assert_array_equal(received.check((x, y[..., None]), network(size=12, rank=3), name="training")[1], y)
 
     class Data(keras.utils.PyDataset):
         def __init__(self):

@@ -51,8 +51,14 @@ def test_small_images_are_seen_more_often():
         ({"width": 32}, 12, 64),
         ({"width": 32}, 10, 64),
     ]
-    for shape in ((64, 64, 1), (28, 28, 28, 1)):
+    for shape in ((64, 64, 1), (64, 64, 64, 1)):
         assert (train.plan(4708, shape, 2).settings, train.plan(4708, shape, 2).epochs) == ({}, 10)
+
+
+def test_small_volumes_get_a_residual_network_that_halves_early():
+    plan = train.plan(1188, (28, 28, 28, 1), 2)
+    assert (plan.model, plan.settings["stem_stride"], plan.epochs) == ("resnet", 2, 30)
+    assert train.plan(1188, (28, 40, 28, 1), 2).model == "small_cnn"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,7 @@ def test_small_images_are_seen_more_often():
     [
         ((0, (28, 28, 1), 2), "at least one case and two classes. Received 0 and 2"),
         ((10, (28, 28, 1), 1), "Received 10 and 1"),
+        ((10, (0, 16, 1), 2), r"each at least 1\. Received \(0, 16, 1\)"),
         ((10, (28, 28), 2), r"Expected \(i, j, c\) or \(i, j, k, c\)"),
     ],
 )

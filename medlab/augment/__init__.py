@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from medlab.augment.device import layers
+from medlab.augment.mixing import cutmix, mixup
 from medlab.augment.rules import Policy, policies, policy
 
-__all__ = ["Policy", "artifacts", "policies", "policy"]
+__all__ = ["Policy", "artifacts", "cutmix", "layers", "mixup", "policies", "policy"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,52 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medlab.augment import spatial
+from medlab.augment import deformation, intensity, spatial
+from medlab.augment.kinds import KINDS, USERS
+from medlab.augment.threads import each
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a modality allows: mirrored axes in 2-D (row, column) and 3-D (RAS: i left-right, j, k), and why.
-
-    ``amounts`` are attributes of :class:`Policy` that differ from what all modalities have.
-    """
-
-    flip2: tuple[int, ...]
-    flip3: tuple[int, ...]
-    rotation: float
-    reason: str
-    amounts: dict[str, float] = field(default_factory=dict)
-
-
-_EXPOSED = {"scale": 0.15, "translation": 0.1, "brightness": 0.3, "contrast": 0.4, "gamma": 0.3, "noise": 0.1}
-"""For radiographs, whose exposure and position vary. On pneumoniamnist (one small network each) the validation AUC was
-0.997 with these amounts as with those of other modalities; on validation images changed more than any training image it
-was 0.990 instead of 0.978. Larger amounts still (contrast 0.5, noise 0.15, ...) gave 0.995 and 0.989."""
-
-_KINDS: dict[str, _Kind] = {
-    "radiograph": _Kind(
-        (), (), 15, "heart, stomach and liver have sides, and so has the L or R mark: no mirror image", _EXPOSED
-    ),
-    "CT": _Kind((), (), 10, "organs of chest and abdomen have sides: no mirror image"),
-    "MR": _Kind((1,), (0,), 10, "the halves of a head resemble each other: left and right may change places"),
-    "mammography": _Kind((1,), (0,), 10, "one breast is the other's mirror image: left and right may change places"),
-    "US": _Kind((1,), (0,), 10, "a probe may be held either way round, but echoes fade with depth: columns only"),
-    "microscopy": _Kind((0, 1), (0, 1, 2), 180, "a tissue section has no up, down, left or right"),
-    "picture": _Kind((0, 1), (0, 1, 2), 30, "skin, retina and endoscopy look alike from all sides"),
-    "gentle": _Kind((), (), 5, "for unknown modalities: small changes only"),
-    "none": _Kind((), (), 0, "nothing changes"),
-}
-_USERS = {
-    "DX": "radiograph", "CR": "radiograph", "XA": "radiograph", "RF": "radiograph", "PX": "radiograph",
-    "IO": "radiograph",
-    "CT": "CT", "PT": "CT", "NM": "CT", "MR": "MR", "MG": "mammography", "US": "US", "SM": "microscopy",
-    "GM": "microscopy", "OP": "picture", "OPT": "US", "XC": "picture", "ES": "picture", "DERM": "picture",
-    "OT": "gentle", "CHEST": "radiograph", "ABDOMEN": "CT", "BRAIN": "MR", "HEAD": "MR", "BREAST": "mammography",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +42,16 @@ class Policy:
         fill: what comes in from outside: ``"edge"`` repeats the outermost voxels, ``"minimum"`` is background.
         spacing: mm between voxels in 3-D where they are no cubes.
         reason: why these axes may be mirrored.
+        elastic: control points of a smooth deformation move along each axis by at most this part of the image's
+            length; less than 0.48 / ``elastic_cells`` in 2-D and 0.40 / ``elastic_cells`` in 3-D: nothing folds.
+        elastic_cells: distances between control points along each axis: more of them make finer wrinkles.
+        crop: voxels of the output along each axis, cut out at a random place (and filled up where the image is
+            smaller); None keeps the image's shape. :func:`medlab.train.fit` needs None.
+        bias_field: deviation of the logarithm of a smooth field, at most, by which the distance from the image's
+            smallest value is multiplied: the uneven sensitivity of MR coils, as
+            :func:`medlab.augment.artifacts.bias_field` makes it.
+        space_probability: the part of the cases that is mirrored, moved and bent; all are cropped.
+        intensity_probability: the part of the cases whose intensities change.
     """
 
     name: str
@@ -98,6 +69,12 @@ class Policy:
     fill: str = "edge"
     spacing: tuple[float, ...] | None = None
     reason: str = ""
+    elastic: float = 0.0
+    elastic_cells: int = 4
+    crop: tuple[int, ...] | None = None
+    bias_field: float = 0.0
+    space_probability: float = 1.0
+    intensity_probability: float = 1.0
     _count: Any = field(default_factory=itertools.count, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +82,7 @@ class Policy:
             raise ValueError(f"Expected rank 2 or 3. Received {self.rank!r}.")
         if any(axis not in range(self.rank) for axis in self.flip):
             raise ValueError(f"Expected axes to mirror between 0 and {self.rank - 1}. Received {self.flip!r}.")
-        for name in ("rotation", "scale", "translation", "shear", "brightness", "contrast", "gamma", "noise"):
+        for name in _AMOUNTS:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"Expected {name} of 0 or above. Received {value!r}.")
@@ -113,6 +90,18 @@ class Policy:
             raise ValueError(f"Expected fill to be one of {spatial.FILLS}. Received {self.fill!r}.")
         if self.spacing is not None and (len(self.spacing) != self.rank or min(self.spacing) <= 0):
             raise ValueError(f"Expected {self.rank} spacings in mm above 0. Received {self.spacing!r}.")
+        if self.elastic_cells != int(self.elastic_cells):
+            raise ValueError(f"Expected elastic_cells as a whole number. Received {self.elastic_cells!r}.")
+        if self.elastic_cells < 1 or self.elastic * self.elastic_cells >= deformation.FOLD[self.rank]:
+            raise ValueError(
+                f"Expected elastic below {deformation.FOLD[self.rank]} / elastic_cells, where nothing folds, and at "
+                f"least 1 cell. Received elastic {self.elastic!r} and elastic_cells {self.elastic_cells!r}."
+            )
+        if self.crop is not None and (len(self.crop) != self.rank or min(self.crop) < 1):
+            raise ValueError(f"Expected crop as {self.rank} numbers of voxels of 1 or above. Received {self.crop!r}.")
+        for name in ("space_probability", "intensity_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Expected {name} between 0 and 1. Received {getattr(self, name)!r}.")
 
     def __call__(
         self, x: NDArray, mask: NDArray | None = None, *, keys: NDArray | None = None
@@ -126,7 +115,8 @@ class Policy:
                 happens to each case, whatever else is in the batch. None counts the cases that this policy has seen.
 
         Returns:
-            ``(x, mask)``: new float32 images, new masks in their own type, or None.
+            ``(x, mask)``: new float32 images, new masks in their own type, or None; of the shape of ``crop`` where it
+            is given.
 
         Raises:
             ValueError: shapes that do not fit the rank or each other.
@@ -136,23 +126,37 @@ class Policy:
             raise ValueError(f"Expected a batch (n, {'i, j' if self.rank == 2 else 'i, j, k'}, c). Received {x.shape}.")
         if mask is not None and np.shape(mask) != x.shape[:-1]:
             raise ValueError(f"Expected masks of shape {x.shape[:-1]}. Received {np.shape(mask)}.")
-        random = [np.random.default_rng([self.seed, *key]) for key in self._keys(keys, len(x))]
-        out = np.array(x, np.float32)
-        mask = None if mask is None else np.array(mask)
+        keys = self._keys(keys, len(x))
+        shape = x.shape[1:-1] if self.crop is None else self.crop
         if not len(x):
-            return out, mask
+            empty = None if mask is None else np.empty((0, *shape), np.asarray(mask).dtype)
+            return np.empty((0, *shape, x.shape[-1]), np.float32), empty
         # The same draws whatever is switched on, so that two policies with one seed can be compared.
+        random = [np.random.default_rng([self.seed, *key]) for key in keys]
         draws = np.array([one.uniform(-1, 1, 24) for one in random])
-        if self._moves:
-            matrix = self._matrices(x.shape[1:-1], draws)
-            out = spatial.warp(out, matrix, fill=self.fill)
-            mask = None if mask is None else spatial.warp_mask(mask, matrix, fill=self.fill)
-        self._intensity(out, draws[:, 20:], random)
+        more = np.zeros((len(x), 8))
+        if self.crop is not None or self.elastic or self.bias_field or not self._always:
+            more = np.array([_stream(self.seed, key, 1).uniform(-1, 1, 8) for key in keys])
+        if self._moves or self.crop is not None:
+            matrix, bend = self._space(x.shape[1:-1], shape, keys, draws, more)
+            out = spatial.warp(x, matrix, bend=bend, shape=shape, fill=self.fill)
+            if mask is not None:
+                mask = spatial.warp_mask(np.asarray(mask), matrix, bend=bend, shape=shape, fill=self.fill)
+        else:
+            out = np.array(x, np.float32, order="C")
+            mask = None if mask is None else np.array(mask)
+        changed = [case for case in range(len(x)) if more[case, 4] < 2 * self.intensity_probability - 1]
+        each(lambda n: self._intensity(out[n], draws[n, 20:], more[n], random[n], keys[n]), changed, out.size)
         return out, mask
 
     @property
+    def _always(self) -> bool:
+        return self.space_probability == self.intensity_probability == 1
+
+    @property
     def _moves(self) -> bool:
-        return bool(self.flip or self.rotation or self.scale or self.translation or self.shear)
+        moves = self.flip or self.rotation or self.scale or self.translation or self.shear or self.elastic
+        return bool(moves and self.space_probability)
 
     def _keys(self, keys: NDArray | None, n: int) -> list[tuple[int, ...]]:
         if keys is None:
@@ -162,11 +166,16 @@ class Policy:
             raise ValueError(f"Expected {n} integer keys, (n,) or (n, m). Received shape {numbers.shape}.")
         return [tuple(row) for row in numbers.reshape(n, -1).tolist()]
 
-    def _matrices(self, shape: tuple[int, ...], draws: NDArray) -> NDArray[np.float64]:
+    def _space(
+        self, shape: tuple[int, ...], out: tuple[int, ...], keys: list[tuple[int, ...]], draws: NDArray, more: NDArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """A matrix for each case, and the displacement of its control points where there is a deformation."""
         rank = self.rank
+        still = more[:, 3] >= 2 * self.space_probability - 1
+        draws = np.where(still[:, None], 0.0, draws)
         mirrored = (draws[:, :rank] > 0) & np.isin(np.arange(rank), self.flip)
         turns = 1 if rank == 2 else 3
-        return spatial.matrices(
+        matrix = spatial.matrices(
             shape, flip=mirrored,
             angles=np.deg2rad(self.rotation) * draws[:, 3 : 3 + turns],
             scale=(1 + self.scale) ** np.repeat(draws[:, 6:7], rank, 1),
@@ -174,38 +183,53 @@ class Policy:
             shear=self.shear * draws[:, 12 : 12 + rank * (rank - 1)],
             spacing=self.spacing,
         )  # fmt: skip
+        if self.crop is not None:
+            free = np.subtract(shape, out)
+            # A whole number of voxels from 0 to what is free, or from what is missing to 0.
+            start = np.sign(free) * np.floor((more[:, :rank] + 1) / 2 * (np.abs(free) + 1))
+            matrix[:, :rank, rank] += np.einsum("nab,nb->na", matrix[:, :rank, :rank], start)
+        if not self.elastic:
+            return matrix, None
+        points = (rank, *(int(self.elastic_cells) + 3,) * rank)
+        bend = np.array([_stream(self.seed, key, 2).uniform(-1, 1, points) for key in keys])
+        strength = np.where(still, 0.0, np.abs(more[:, 6]))
+        length = np.subtract(out, 1).reshape(rank, *(1,) * rank)
+        return matrix, bend * self.elastic * length * strength.reshape(-1, *(1,) * (rank + 1))
 
-    def _intensity(self, x: NDArray[np.float32], draws: NDArray, random: list[np.random.Generator]) -> None:
-        """Changes ``x`` in place: gamma, then contrast and brightness, then noise."""
-        n = len(x)
-        wide = (n,) + (1,) * (x.ndim - 1)
-        flat = x.reshape(n, -1)
+    def _intensity(
+        self, image: NDArray[np.float32], draws: NDArray, more: NDArray, random: np.random.Generator, key: tuple
+    ) -> None:
+        """Changes one image in place: bias field, gamma, contrast and brightness, noise."""
+        if self.bias_field:
+            draw = _stream(self.seed, key, 3).standard_normal
+            intensity.apply_field(image, self.bias_field * abs(more[5]), draw)
         if self.gamma:
-            low = flat.min(1).reshape(wide)
-            extent = flat.max(1).reshape(wide) - low
-            unit = (x - low) / np.where(extent > 0, extent, 1)
-            exponent = ((1 + self.gamma) ** draws[:, 0]).astype(np.float32).reshape(wide)
-            x[...] = np.where(extent > 0, low + extent * unit**exponent, x)
-        mean = flat.mean(1, dtype=np.float64)
-        deviation = flat.std(1, dtype=np.float64)
+            intensity.apply_gamma(image, (1 + self.gamma) ** draws[0])
+        deviation = float(image.std(dtype=np.float64)) if self.noise or self.brightness else 0.0
         if self.contrast or self.brightness:
-            factor = (1 + self.contrast) ** draws[:, 1]
-            offset = mean * (1 - factor) + self.brightness * deviation * draws[:, 2]
-            x *= factor.astype(np.float32).reshape(wide)
-            x += offset.astype(np.float32).reshape(wide)
+            offset = self.brightness * deviation * draws[2]
+            intensity.apply_linear(image, (1 + self.contrast) ** draws[1], offset)
         if self.noise:
-            level = self.noise * np.abs(draws[:, 3]) * deviation
-            for image, one, strength in zip(x, random, level, strict=True):
-                image += np.float32(strength) * one.standard_normal(image.shape, np.float32)
+            intensity.apply_noise(image, self.noise * abs(draws[3]) * deviation, random)
+
+
+_AMOUNTS = (
+    "rotation", "scale", "translation", "shear", "brightness", "contrast", "gamma", "noise", "elastic", "bias_field",
+)  # fmt: skip
+
+
+def _stream(seed: int, key: tuple[int, ...], number: int) -> np.random.Generator:
+    """Random numbers of a case beside those that it has always had, so that these stay as they were."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *key], spawn_key=(number,)))
 
 
 def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any) -> Policy:
     """The policy for a modality or of a name, with some of its numbers changed.
 
     Args:
-        name_or_modality: a DICOM modality (``"DX"``, ``"MR"``, ``"US"``, ...), a body part (``"chest"``, ``"abdomen"``,
-            ``"brain"``, ``"breast"``) or a name that :func:`policies` lists. None, an unknown modality, means
-            ``"gentle"``.
+        name_or_modality: a DICOM modality (``"DX"``, ``"MR"``, ``"US"``, ...; ``"SEG"`` for binary shapes), a body part
+            (``"chest"``, ``"abdomen"``, ``"brain"``, ``"breast"``, ``"heart"``, ``"knee"``, ...) or a name that
+            :func:`policies` lists. None, an unknown modality, means ``"gentle"``.
         rank: 2 or 3 spatial axes. Axes of volumes are taken in RAS order (left-right, back-front, foot-head), as
             recipes put them; of pictures as (row, column) with left and right beside each other.
         seed: decides all that is random.
@@ -218,10 +242,10 @@ def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any
         ValueError: an unknown name or attribute, or a value out of range; the message lists what there is.
     """
     name = "gentle" if name_or_modality is None else str(name_or_modality)
-    found = name if name in _KINDS else _USERS.get(name.upper())
+    found = name if name in KINDS else USERS.get(name.upper())
     if found is None:
-        raise ValueError(f"No policy {name!r}. There are {', '.join(_KINDS)}; for {', '.join(_USERS)}.")
-    kind = _KINDS[found]
+        raise ValueError(f"No policy {name!r}. There are {', '.join(KINDS)}; for {', '.join(USERS)}.")
+    kind = KINDS[found]
     known = set(Policy.__dataclass_fields__) - {"name", "rank", "seed", "_count", "reason"}
     if set(changes) - known:
         raise ValueError(f"No attribute {sorted(set(changes) - known)} in a policy. There are {sorted(known)}.")
@@ -239,6 +263,9 @@ def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any
     if "flip" in changes:
         changes["flip"] = tuple(int(axis) for axis in _listed(changes["flip"]))
         changes["reason"] = "chosen by the caller"
+    if changes.get("crop") is not None:
+        crop = changes["crop"]
+        changes["crop"] = (int(crop),) * rank if np.ndim(crop) == 0 else tuple(int(n) for n in crop)
     if changes.get("spacing") is not None:
         changes["spacing"] = tuple(float(s) for s in changes["spacing"])
     return replace(base, **changes)
@@ -249,8 +276,8 @@ def policies() -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for name, kind in _KINDS.items():
-        users = ", ".join(code for code, found in _USERS.items() if found == name)
+    for name, kind in KINDS.items():
+        users = ", ".join(code for code, found in USERS.items() if found == name)
         rows.append(
             {"name": name, "used_for": users, "flip_2d": kind.flip2, "flip_3d": kind.flip3,
              "rotation": kind.rotation, "reason": kind.reason}

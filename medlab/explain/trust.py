@@ -8,7 +8,7 @@ masks themselves).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def score(
     model: keras.Model,
     x: ArrayLike,
     *,
-    methods: Sequence[str | Method] = ("grad_cam",),
+    methods: Sequence[str | Method] | Mapping[str, Method] = ("grad_cam",),
     masks: ArrayLike | None = None,
     target: Target = None,
     steps: int = 8,
@@ -130,7 +130,8 @@ def score(
         model: a built Keras model; not changed.
         x: (n, i, j[, k], c) images, standardized as the model expects.
         target: class index, (n,) of them, None for the class predicted for ``x``, or a function of the output.
-        methods: names of functions of ``medlab.explain`` that make heat maps, or such functions themselves.
+        methods: names of functions of ``medlab.explain`` that make heat maps, or such functions themselves; or a
+            mapping of names of your own, such as ``{"early": partial(grad_cam, layer="stage1")}``.
         masks: (n, i, j[, k]) true findings, inside where not 0.
         steps: of the deletion and insertion curves, ``2 * (steps + 1)`` forward passes a case and method; 0 leaves
             them out.
@@ -153,7 +154,7 @@ def score(
         raise ValueError(f"Expected a confidence between 0 and 1. Received {confidence}.")
     if masks is not None and np.shape(masks) != images.shape[:-1]:
         raise ValueError(f"Expected masks of shape {images.shape[:-1]}. Received {np.shape(masks)}.")
-    named = dict(_named(method) for method in methods)
+    named = dict(methods) if isinstance(methods, Mapping) else dict(_named(method) for method in methods)
     if not named and masks is None and not steps:
         raise ValueError("Expected methods, masks or steps. Received none of them: there is nothing to score.")
     target = Network(model, images).settle(images, target, batch_size)

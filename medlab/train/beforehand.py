@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medlab.backend import keras
-from medlab.train import feed, fitting, losses, optimize, schedules, supervision, wishes
+from medlab.train import feed, fitting, losses, optimize, received, schedules, supervision, wishes
 
 
 def check(
@@ -34,16 +34,16 @@ def check(
     wish = {**_defaults(), **settings}
     known(settings)
     fitting._check_numbers(epochs=wish["epochs"], batch_size=wish["batch_size"], accumulate=wish["accumulate"])
-    data = feed.check(train, model, name="training")
+    data = received.check(train, model, name="training")
     y = feed.labels(data)
     objective = losses.choose(model, y, wish["loss"], label_smoothing=wish["label_smoothing"])
     losses.check_labels(y, objective, whole=not feed.has_masks(data, y))
     for name, one in {"validation": validation, **judged}.items():
         if one is not None:
-            _check_set(feed.check(one, model, name=name), y, objective, name)
+            _check_set(received.check(one, model, name=name), y, objective, name)
     supervision.levels(model, wish["deep_supervision"], segmentation=objective.task == losses.SEGMENTATION)
     weights, _ = losses.class_weights(y, wish["class_weight"], objective)
-    feed.feeds(data, objective, weights, wish["augment"], wish["batch_size"], 0)
+    feed.feeds(data, objective, weights, wish["augment"], wish["batch_size"], 0, wish["mix"])
     rate, named = wish["learning_rate"], isinstance(wish["optimizer"], str)
     if named:
         wishes.momentum(wish["ema"], 100, model)

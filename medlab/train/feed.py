@@ -15,6 +15,7 @@ from medlab.train import labels as labels_of
 from medlab.train import losses
 
 Augment = Callable[..., tuple[np.ndarray, Any]]
+Mix = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 class Feed(keras.utils.PyDataset):
@@ -28,6 +29,8 @@ class Feed(keras.utils.PyDataset):
         augment: ``augment(x, keys=keys) -> (x, mask)``; keys (n, 3) int64 are seed, epoch and number of the case.
         batch_size: cases a batch; fewer where there are fewer.
         seed: start of order and keys.
+        mix: ``mix(x, y, keys=keys, seed=seed) -> (x, y)`` on the augmented images and encoded labels, such as
+            :func:`medlab.augment.mixup`; or None.
         masks: whether ``y`` are masks (n, i, j[, k]), which change with the images:
             ``augment(x, mask, keys=keys) -> (x, mask)``.
     """
@@ -42,11 +45,12 @@ class Feed(keras.utils.PyDataset):
         augment: Augment | None = None,
         batch_size: int = 32,
         seed: int = 0,
+        mix: Mix | None = None,
         masks: bool = False,
     ) -> None:
         super().__init__(workers=1)
         self.masks = masks
-        self.x, self.y, self.encode, self.weights, self.augment = x, y, encode, weights, augment
+        self.x, self.y, self.encode, self.weights, self.augment, self.mix = x, y, encode, weights, augment, mix
         self.size = min(batch_size, len(x))
         self.seed = seed
         self.failure: BaseException | None = None
@@ -81,11 +85,15 @@ class Feed(keras.utils.PyDataset):
         return self.order[index * self.size : (index + 1) * self.size]
 
     def _batch(self, index: int) -> tuple[np.ndarray, ...]:
-        rows = self.cases_of(index)[self.part]
+        # Whom a case is mixed with depends on the whole batch, whichever part of it this process feeds.
+        rows = self.cases_of(index) if self.mix else self.cases_of(index)[self.part]
         x, y = np.asarray(self.x[rows], np.float32), self.y[rows]
+        keys = np.stack([np.full_like(rows, self.seed), np.full_like(rows, self.epoch), rows], axis=1)
         if self.augment is not None:
-            keys = np.stack([np.full_like(rows, self.seed), np.full_like(rows, self.epoch), rows], axis=1)
             x, y = _augmented(self.augment, x, y, keys, self.masks)
+        if self.mix is not None:
+            x, y = self.mix(x, self.encode(y), keys=keys, seed=self.seed)
+            return x[self.part], y[self.part]
         return _with_weights(x, y, self.encode, self.weights)
 
 
@@ -192,77 +200,8 @@ def batches(data: tuple | keras.utils.PyDataset, batch_size: int) -> Iterator[tu
         yield np.asarray(x[start : start + batch_size], np.float32), np.asarray(y[start : start + batch_size])
 
 
-def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.PyDataset:
-    """``data`` as a pair of arrays or a PyDataset, after checks.
-
-    Raises:
-        ValueError: neither of them; empty; lengths differ; NaN or infinity; a shape that the model does not take.
-    """
-    if not isinstance(model, keras.Model):
-        hint = (
-            "call the function and give what it returns" if callable(model) else "medlab.models.make makes one by name"
-        )
-        raise ValueError(f"Expected a Keras model. Received {model!r}; {hint}.")
-    if isinstance(data, keras.utils.PyDataset):
-        if not len(data):
-            raise ValueError(f"Expected at least one {name} batch. The PyDataset has none.")
-        first = data[0]
-        if not isinstance(first, tuple | list) or len(first) not in (2, 3):
-            raise ValueError(f"Expected (x, y) or (x, y, weight) batches in the {name} PyDataset.")
-        _check_shape(np.shape(first[0]), model, name=name)
-        return data
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise ValueError(f"Expected {name} data as (x, y) arrays or a keras PyDataset. Received {type(data).__name__}.")
-    x, y = np.asarray(data[0]), np.asarray(data[1])
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim == x.ndim >= 4 and y.shape[-1] == 1 and y.dtype.kind in "biu" and _channels(model) > 1:
-        y = y[..., 0]
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        raise ValueError(f"Expected as many {name} labels as images. Received x {x.shape} and y {y.shape}.")
-    if not len(x):
-        raise ValueError(f"Expected at least one {name} case. Received x {x.shape}.")
-    _check_shape(x.shape, model, name=name)
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"Expected {name} images of numbers. Received dtype {x.dtype}.")
-    if 3 <= y.ndim == x.ndim - 1 and y.shape != x.shape[:-1]:
-        raise ValueError(
-            f"Expected {name} masks on the grid of their images. Received x {x.shape} and y {y.shape}; "
-            "medlab.batches.masks gives masks on it."
-        )
-    bad = [case for case in range(len(x)) if not np.isfinite(x[case]).all()] if x.dtype.kind == "f" else []
-    if bad:
-        raise ValueError(
-            f"{len(bad)} of {len(x)} {name} images hold NaN or infinity, the first are cases {bad[:5]}. "
-            "Find them with medlab.clean.faults and mend them with medlab.clean.repair, or drop them."
-        )
-    return x, y
-
-
-def _check_shape(shape: tuple[int, ...], model: keras.Model, *, name: str) -> None:
-    expected = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
-    if expected is None:
-        raise ValueError(
-            f"Expected a model that knows its input: functional, or Sequential with keras.Input first. {model.name!r} "
-            "does not; wrap it: image = keras.Input(shape); keras.Model(image, model(image))."
-        )
-    if not isinstance(expected, tuple):
-        raise ValueError(f"Expected a model with one input. Received inputs of shape {expected}.")
-    fits = len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape[1:], expected[1:], strict=True))
-    if not fits:
-        raise ValueError(
-            f"The model takes images of shape {('n', *expected[1:])}. Received {name} images of shape {shape}; "
-            "resize them (medlab.standardize.resize), add the axis of channels, or make the model for their shape."
-        )
-
-
 def _part(size: int, processes: int, rank: int) -> slice:
     return slice(rank * size // processes, (rank + 1) * size // processes)
-
-
-def _channels(model: keras.Model) -> int:
-    shape = getattr(model, "output_shape", None)
-    return shape[-1] or 0 if isinstance(shape, tuple) and shape and not isinstance(shape[0], tuple | list) else 0
 
 
 def _augmented(
@@ -306,12 +245,16 @@ def feeds(
     augment: Augment | None,
     batch_size: int,
     seed: int,
+    mix: Mix | None = None,
 ) -> Feed | Wrapped:
     """The training batches of ``data``.
 
     Raises:
-        ValueError: ``augment`` beside a PyDataset, which augments by itself.
+        ValueError: ``augment`` or ``mix`` beside a PyDataset, which changes its images by itself; ``mix`` with class
+            weights, or with labels that cannot be mixed.
     """
+    if mix is not None:
+        _check_mix(mix, data, objective, weights)
     if augment is not None and not callable(augment):
         raise ValueError(
             f"Expected augment as a function augment(x, keys=keys) -> (x, mask), such as medlab.augment.policy gives, "
@@ -320,10 +263,30 @@ def feeds(
     if not isinstance(data, keras.utils.PyDataset):
         return Feed(
             *data, encode=objective.encode, weights=weights, augment=augment, batch_size=batch_size, seed=seed,
-            masks=objective.task == losses.SEGMENTATION,
+            mix=mix, masks=objective.task == losses.SEGMENTATION,
         )  # fmt: skip
     if augment is not None:
         raise ValueError("A PyDataset augments by itself: give augment to it (medlab.batches.Batches), not to fit.")
     unseen = objective.task == losses.SEGMENTATION
     look = (lambda y: losses.check_labels(y, objective, name="(batch of) training")) if unseen else None
     return Wrapped(data, encode=objective.encode, weights=weights, check=look)
+
+
+def _check_mix(mix: Any, data: Any, objective: losses.Objective, weights: np.ndarray | None) -> None:
+    if not callable(mix):
+        raise ValueError(
+            f"Expected mix as a function mix(x, y, keys=keys, seed=seed) -> (x, y), such as medlab.augment.mixup, or "
+            f"None. Received {mix!r}."
+        )
+    if isinstance(data, keras.utils.PyDataset):
+        raise ValueError("A PyDataset mixes by itself: mix its batches there, not in fit.")
+    encoded = objective.encode(data[1][:1])
+    classes = objective.task in (losses.BINARY, losses.MULTICLASS, losses.MULTILABEL)
+    if not classes or objective.partial or encoded.dtype.kind != "f":
+        raise ValueError(
+            "Expected labels of which shares can be taken, for mix: classes of whole images, all known, with a loss "
+            f'that takes shares (loss="auto" does). Received the task {objective.task!r}, labels '
+            f"{'partly unknown' if objective.partial else encoded.dtype}."
+        )
+    if weights is not None:
+        raise ValueError("Expected class_weight=None with mix: a mixed image belongs to no single class.")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import cluster, feed, identity, labels, loop, losses, rates, supervision, wishes
+from medlab.train import cluster, feed, identity, labels, loop, losses, rates, received, supervision, wishes
 from medlab.train import devices as machine
 from medlab.train.loop import DivergedError
 
@@ -66,6 +66,7 @@ def fit(
     schedule: str | Callable = "cosine",
     loss: str | Callable = "auto",
     augment: Callable | None = None,
+    mix: Callable | None = None,
     class_weight: str | dict[int, float] | None = None,
     precision: str = "auto",
     devices: str | int | Sequence[str] = "auto",
@@ -107,6 +108,8 @@ def fit(
         augment: ``augment(x, keys=keys) -> (x, mask)``, for masks ``augment(x, mask, keys=keys)``, such as
             :func:`medlab.augment.policy` gives; keys (n, 3) are seed, epoch and number of each case, from which alone
             all randomness should follow.
+        mix: ``mix(x, y, keys=keys, seed=seed) -> (x, y)`` after that, such as :func:`medlab.augment.mixup` or
+            :func:`medlab.augment.cutmix`, for classes of whole images; y are shares of the classes.
         class_weight: None, ``"balanced"`` or a dict from class index to weight.
         precision: ``"auto"``, ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
         devices: ``"auto"`` (all GPUs, else the CPU), ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``["gpu:0", "gpu:1"]``, or how
@@ -154,8 +157,8 @@ def fit(
         raise ValueError(f"Expected clip above 0, or None. Received {clip!r}.")
     if max_seconds is not None and not max_seconds > 0:
         raise ValueError(f"Expected max_seconds above 0, or None. Received {max_seconds!r}.")
-    data = feed.check(train, model, name="training")
-    held_out = None if validation is None else feed.check(validation, model, name="validation")
+    data = received.check(train, model, name="training")
+    held_out = None if validation is None else received.check(validation, model, name="validation")
     y = feed.labels(data)
     known = None if held_out is None else feed.labels(held_out)
     if known is not None:
@@ -168,7 +171,7 @@ def fit(
         model, deep_supervision, segmentation=objective.task == losses.SEGMENTATION
     )
     weights, weights_reason = losses.class_weights(y, class_weight, objective)
-    batches = feed.feeds(data, objective, weights, augment, batch_size, seed)
+    batches = feed.feeds(data, objective, weights, augment, batch_size, seed, mix)
     setup = machine.choose(
         model, devices=devices, precision=precision, batch_size=batches.size if isinstance(batches, feed.Feed) else None
     )
@@ -218,6 +221,7 @@ def fit(
         "loss": objective.reason if isinstance(loss, str) else identity.words(loss),
         "precision": setup.precision, "seed": seed, "patience": stop_after, "augment": _describe(augment),
         "max_seconds": max_seconds, "deep_supervision": list(levels), "accumulate": accumulate, "clip": clip,
+        "mix": _describe(mix),
     }  # fmt: skip
     job = loop.Job(
         model=model, batches=batches, validation=held_out, objective=objective, choice=choice, setup=setup,

@@ -64,7 +64,7 @@ def of_model(model: keras.Model) -> dict[str, Any]:
 
 
 def structure(model: keras.Model) -> str:
-    """Digits of a model's layers, their settings and the shapes of its weights, whatever Keras numbered them; no seed."""
+    """Digits of a model's layers, settings (no seeds) and weights' shapes, whatever Keras numbered them."""
     layers = list(model._flatten_layers())
     try:
         config = _plain(model.get_config())

@@ -23,7 +23,7 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import feed, fitting, identity, labels, losses, score
+from medlab.train import feed, fitting, identity, labels, losses, received, score
 from medlab.train.keeper import BY_HAND
 
 PREFIX = {"validation": "val_", "test": "test_"}
@@ -208,7 +208,7 @@ def predictions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The labels of ``data`` and the model's probabilities, (n,) for a binary task, else (n, classes)."""
     truth, outputs = [], []
-    for x, y in feed.batches(feed.check(data, model, name=name), max(batch_size, 64)):
+    for x, y in feed.batches(received.check(data, model, name=name), max(batch_size, 64)):
         # Called and not predicted: Keras would compile a function for each model, which takes longer than a small set.
         outputs.append(np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(x, training=False), "float32"))))
         truth.append(labels.indices(y) if objective.task == losses.MULTICLASS else y)

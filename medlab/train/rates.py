@@ -128,7 +128,7 @@ def find_learning_rate(
     Source:
         Smith 2017, Cyclical learning rates for training neural networks, section 3.3.
     """
-    from medlab.train import checkpoint, cluster, feed, losses
+    from medlab.train import checkpoint, cluster, feed, losses, received
     from medlab.train import devices as machine
     from medlab.train.loop import Trainee
 
@@ -137,7 +137,7 @@ def find_learning_rate(
     for name, number, least in (("steps", steps, 10), ("batch_size", batch_size, 1)):
         if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
             raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {number!r}.")
-    data = feed.check(train, model, name="training")
+    data = received.check(train, model, name="training")
     y = feed.labels(data)
     objective = losses.choose(model, y, loss)
     losses.check_labels(y, objective, whole=not feed.has_masks(data, y))
