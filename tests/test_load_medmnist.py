@@ -111,8 +111,8 @@ def test_colors_volumes_and_several_labels(local_set):
 
 def test_shapes_are_not_taken_for_gray_values(local_set):
     local_set("vesselmnist3d", **arrays((28, 28, 28), [[1]]))
-    assert load.dataset("vesselmnist3d").info["modality"] == "OT"
-    assert load.open_reference("vesselmnist3d#train/0").modality == "OT"
+    assert load.dataset("vesselmnist3d").info["modality"] == "SEG"
+    assert load.open_reference("vesselmnist3d#train/0").modality == "SEG"
 
 
 @pytest.mark.parametrize("reference", ["pneumoniamnist#train/3", "pneumoniamnist#train/999999999999"])

@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medlab import geometry, standardize
@@ -135,6 +136,30 @@ def test_match_agrees_with_simpleitk():
         labels.to_sitk(), reference.to_sitk(), SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor
     )
     assert (moved.array == from_sitk(truth, kind="labels").array).mean() > 0.999
+
+
+@pytest.mark.parametrize("target", [(0.7, 0.5, 2.2), (2.4, 0.8, 4.1), (40.0, 1.0, 1.0)])
+def test_resample_agrees_with_a_gaussian_and_simpleitk(target):
+    """The product of sparse matrices is scipy's Gaussian, then SimpleITK's linear filter."""
+    volume = Volume(np.random.default_rng(5).normal(30, 900, SHAPE).astype(np.float32), oblique())
+    moved = standardize.resample(volume, target)
+    growth = np.maximum(np.array(target) / SPACING, 1)
+    sigmas = np.sqrt((growth**2 - 1) / (8 * np.log(2)))
+    smooth = volume.replace(array=ndimage.gaussian_filter(volume.array, sigmas, mode="nearest", truncate=3))
+    truth = SimpleITK.Resample(smooth.to_sitk(), moved.to_sitk(), SimpleITK.Transform(), SimpleITK.sitkLinear, np.nan)
+    np.testing.assert_allclose(moved.array, from_sitk(truth).array, atol=1e-2)
+    picture = Volume(volume.array[:, :, 4], geometry.scaling((1.5, 0.8, 1)))
+    several = Volume(np.stack([picture.array, -picture.array], -1), picture.affine, rank=2)
+    one, two = np.moveaxis(standardize.resample(several, target[:2]).array, -1, 0)
+    np.testing.assert_array_equal(one, standardize.resample(picture, target[:2]).array)
+    np.testing.assert_array_equal(one, -two)
+
+
+@pytest.mark.parametrize("value", [7.3, -1000.0, 1e-5, 123456.7])
+def test_a_constant_image_stays_exactly_constant(value):
+    volume = Volume(np.full((19, 20, 21), value, np.float32))
+    for spacing in (0.77, 1.3, 2.9):
+        assert set(np.unique(standardize.resample(volume, spacing).array)) == {np.float32(value)}
 
 
 def test_match_of_channels_and_pictures():

@@ -94,7 +94,10 @@ def test_a_mask_on_another_grid_is_an_error():
     ("call", "message"),
     [
         (lambda: standardize.recipe("CT-lungs"), "No recipe 'CT-lungs'. There are none, scale"),
-        (lambda: standardize.recipe("CT", blur=3), "No step 'blur' in a recipe. There are orient, resample"),
+        (
+            lambda: standardize.recipe("CT", blur=3),
+            "No step 'blur' in a recipe. There are orient, crop_to_foreground, resample",
+        ),
         (lambda: standardize.recipe("CT", window={"presets": "lung"}), "'window' has no argument 'presets'"),
         (lambda: standardize.recipe("CT", clip=3), "Expected a dict of arguments"),
         (lambda: standardize.Recipe.from_dict({"steps": []}), "name and steps"),

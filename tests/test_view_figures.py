@@ -160,6 +160,14 @@ def test_montage_of_one_volume_shows_its_slices():
     assert "slice 9" in words(figure)
 
 
+def test_montage_marks_the_sides_where_they_are_known():
+    known, unknown = brain(), np.zeros((20, 22, 18))
+    figure = view.montage([known, unknown], marks=True)
+    letters = [{text.get_text() for text in panel.texts} & set("RLAPSI") for panel in figure.axes[:2]]
+    assert letters == [set("RLAP"), set()]
+    assert not any(panel.texts for panel in view.montage([known, unknown]).axes)
+
+
 def test_montage_wants_as_many_titles_as_images():
     with pytest.raises(ValueError, match=r"as many titles as images, 2\. Received 1"):
         view.montage([np.zeros((4, 4)), np.zeros((4, 4))], ["one"])

@@ -124,7 +124,7 @@ class Patches(keras.utils.PyDataset):
             return self._cache[row]
         name = self._ids[row]
         image = named(name, lambda: image_array(self.cases, self._images[row], self.recipe))
-        mask = named(name, lambda: mask_array(self.cases, self._masks[row], self.recipe))
+        mask = named(name, lambda: mask_array(self.cases, self._masks[row], self.recipe, self._images[row]))
         if mask.shape != image.shape[:-1]:
             raise ValueError(f"Case {name!r}: the mask has shape {mask.shape}, the image {image.shape[:-1]}.")
         lacking = [max(0, side - length) for side, length in zip(self.patch, mask.shape, strict=True)]

@@ -90,7 +90,7 @@ class Batches(keras.utils.PyDataset):
         image = named(name, lambda: image_array(self.cases, self._images[row], self.recipe))
         mask = None
         if self._masks is not None:
-            mask = named(name, lambda: mask_array(self.cases, self._masks[row], self.recipe))
+            mask = named(name, lambda: mask_array(self.cases, self._masks[row], self.recipe, self._images[row]))
             if mask.shape != image.shape[:-1]:
                 raise ValueError(f"Case {name!r}: the mask has shape {mask.shape}, the image {image.shape[:-1]}.")
         if self._shape is None:

@@ -28,7 +28,8 @@ def recipe_for(cases: Cases, recipe: Recipe | str | Mapping[str, Any] | None = "
         cases: their modality decides where ``recipe`` is ``"auto"``: ``cases.info["modality"]``, else that of the first
             image. CT of 8 bits is a picture that was windowed before, not HU: it gets the recipe ``"scale"``.
         recipe: ``"auto"``, a modality or a name (see ``standardize.recipes()``), the dict of ``Recipe.to_dict``, a
-            :class:`~medlab.standardize.Recipe`, or None for ``"none"``.
+            :class:`~medlab.standardize.Recipe`, or None for ``"none"``. ``"measured"`` proposes one from the training
+            cases, each of which is opened for it: ``standardize.recipe("auto", cases)``.
 
     Raises:
         ValueError: an unknown name, step or argument.
@@ -39,6 +40,8 @@ def recipe_for(cases: Cases, recipe: Recipe | str | Mapping[str, Any] | None = "
         return standardize.recipe("none")
     if isinstance(recipe, Mapping):
         return standardize.Recipe.from_dict(recipe)
+    if recipe == "measured":
+        return standardize.recipe("auto", cases)
     if recipe != "auto":
         return standardize.recipe(recipe)
     modality = cases.info.get("modality")
@@ -109,9 +112,9 @@ def masks(
         ValueError: a case without mask, or as :func:`arrays`.
     """
     part = cases.subset(split)
-    pairs = zip(part.ids, masks_there(part), strict=True)
+    rows = zip(part.ids, masks_there(part), part.table["image"], strict=True)
     steps = with_size(recipe_for(cases, recipe), size, lambda: cases.volume(part.ids[0]).rank)
-    found = in_order(lambda pair: named(pair[0], lambda: mask_array(part, pair[1], steps)), pairs)
+    found = in_order(lambda row: named(row[0], lambda: mask_array(part, row[1], steps, row[2])), rows)
     return stack(with_bar(found, len(part), "masks"), len(part), np.int32, part.ids, size)
 
 
@@ -158,9 +161,10 @@ def image_array(part: Cases, reference: str, steps: Recipe) -> NDArray[np.float3
     return volume.array if volume.array.ndim > volume.rank else volume.array[..., None]
 
 
-def mask_array(part: Cases, reference: str, steps: Recipe) -> NDArray[np.int32]:
-    """One mask (i, j[, k]) after the recipe's spatial steps."""
-    mask = steps.on_labels(open_image(part, reference, "labels"))
+def mask_array(part: Cases, reference: str, steps: Recipe, image: str) -> NDArray[np.int32]:
+    """One mask (i, j[, k]) after the recipe's spatial steps; its image is opened where it decides what is cut away."""
+    seen = open_image(part, image, "image") if steps.looks_at_image else None
+    mask = steps.on_labels(open_image(part, reference, "labels"), seen)
     if mask.array.ndim > mask.rank:
         raise ValueError(f"Expected a mask without channels. Received shape {mask.array.shape}.")
     return mask.array.astype(np.int32, copy=False)

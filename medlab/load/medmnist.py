@@ -109,7 +109,7 @@ def cases(name: str, *, size: int | None = None, open: Opener | None = None) -> 
             )
         )
     info = {
-        "modality": "OT" if facts.shape else facts.modality, "task": facts.task, "scenario": facts.scenario,
+        "modality": "SEG" if facts.shape else facts.modality, "task": facts.task, "scenario": facts.scenario,
         "licence": facts.licence, "citation": CITATION, "size": size, "rank": facts.rank,
     }  # fmt: skip
     table = pd.concat(rows, ignore_index=True)
@@ -145,7 +145,7 @@ def open_reference(reference: str, *, kind: str = "image") -> Volume:
     return Volume(
         array,
         kind=kind,
-        modality="OT" if facts.shape else facts.modality,
+        modality="SEG" if facts.shape else facts.modality,
         info={"geometry": "assumed"},
         rank=facts.rank,
     )

@@ -1,7 +1,7 @@
 """Images and label maps brought to one orientation, spacing, size or grid.
 
 In: a Volume. Out: a new Volume whose affine tells where each new voxel lies. Images are interpolated linearly (and
-smoothed first where voxels grow), labels take the nearest voxel. SimpleITK does the resampling, in 2-D and 3-D.
+smoothed first where voxels grow), labels take the nearest voxel. In 2-D and 3-D.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medlab import geometry
+from medlab.standardize import separable
 from medlab.volume import Volume
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def resample(volume: Volume, spacing: float | Sequence[float]) -> Volume:
     Raises:
         ValueError: a spacing of the wrong length or not above 0, or NaN in an image.
     """
-    target = _per_axis(spacing, volume.rank, "a spacing in mm")
+    target = per_axis(spacing, volume.rank, "a spacing in mm")
     factors = target / np.asarray(volume.spacing)
     shape = np.maximum(1, np.rint(np.asarray(volume.shape) / factors)).astype(int)
     return _regrid(volume, tuple(shape.tolist()), factors)
@@ -92,36 +93,8 @@ def resize(volume: Volume, shape: int | Sequence[int]) -> Volume:
     Raises:
         ValueError: a shape of the wrong length or below 1, or NaN in an image.
     """
-    target = _shape(shape, volume.rank)
+    target = whole_shape(shape, volume.rank)
     return _regrid(volume, target, np.asarray(volume.shape) / np.asarray(target))
-
-
-def crop_or_pad(volume: Volume, shape: int | Sequence[int], *, fill: float | None = None) -> Volume:
-    """The middle of the image, cut or extended to ``shape``; no value is interpolated.
-
-    Args:
-        volume: image or labels.
-        shape: voxels along each spatial axis, one number or one for each axis.
-        fill: value of the added voxels: by default the image's smallest value, which is background in CT, MR,
-            ultrasound and radiographs, and 0 in labels.
-
-    Returns:
-        A Volume of that shape and the old type. Where an odd number of voxels is cut or added, the odd one is cut
-        at the far end or added at the near end.
-
-    Raises:
-        ValueError: a shape of the wrong length or below 1.
-    """
-    target = _shape(shape, volume.rank)
-    array = volume.array
-    if fill is None:
-        fill = 0 if volume.kind == "labels" else array.min()
-    offset = [(old - new) // 2 for old, new in zip(volume.shape, target, strict=True)]
-    out = np.full((*target, *array.shape[volume.rank :]), fill, array.dtype)
-    part = array[tuple(slice(max(o, 0), max(o, 0) + m) for o, m in zip(offset, target, strict=True))]
-    out[tuple(slice(max(-o, 0), max(-o, 0) + n) for o, n in zip(offset, part.shape, strict=False))] = part
-    affine = volume.affine @ geometry.translation([*offset, 0][:3])
-    return volume.replace(array=out, affine=affine)
 
 
 def match(volume: Volume, reference: Volume, *, fill: float | None = None) -> Volume:
@@ -142,6 +115,20 @@ def match(volume: Volume, reference: Volume, *, fill: float | None = None) -> Vo
         ValueError: a picture and a volume, two pictures that do not lie in one plane, a geometry that is only assumed
             on one side, or NaN in an image.
     """
+    step = steps_between(volume, reference)
+    if fill is None:
+        fill = 0 if volume.kind == "labels" else float(np.min(volume.array))
+    array = interpolate(volume, step, reference.shape, fill)
+    return volume.replace(array=array, affine=reference.affine)
+
+
+def steps_between(volume: Volume, reference: Volume) -> NDArray[np.float64]:
+    """The affine from voxel indices of ``reference`` to those of ``volume``.
+
+    Raises:
+        ValueError: a picture and a volume, two pictures that do not lie in one plane, or a geometry that is only
+            assumed on one side.
+    """
     if volume.rank != reference.rank:
         raise ValueError(f"Expected two pictures or two volumes. Received rank {volume.rank} and {reference.rank}.")
     if volume.has_geometry != reference.has_geometry:
@@ -153,10 +140,26 @@ def match(volume: Volume, reference: Volume, *, fill: float | None = None) -> Vo
         corners = np.array([[i, j, 0] for i in (0, reference.shape[0] - 1) for j in (0, reference.shape[1] - 1)])
         if np.abs(geometry.apply(step, corners)[:, 2] * geometry.spacing(volume.affine)[2]).max() > 1e-3:
             raise ValueError("Expected two pictures in one plane. Their affines place them in different planes.")
-    if fill is None:
-        fill = 0 if volume.kind == "labels" else float(np.min(volume.array))
-    array = _interpolate(volume, step, reference.shape, fill)
-    return volume.replace(array=array, affine=reference.affine)
+    return step
+
+
+def same_grid(volume: Volume, mask: Volume) -> None:
+    """Makes sure that image and mask share shape and place.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if mask.shape != volume.shape:
+        raise ValueError(
+            f"Expected a mask of the image's shape {volume.shape}. Received {mask.shape}; "
+            "bring it there with medlab.standardize.match(mask, volume)."
+        )
+    both = volume.has_geometry and mask.has_geometry
+    if both and not np.allclose(mask.affine, volume.affine, rtol=0, atol=0.1 * min(volume.spacing)):
+        raise ValueError(
+            "Expected image and mask at the same place. Their affines differ by more than a tenth of a voxel; "
+            "bring the mask there with medlab.standardize.match(mask, volume)."
+        )
 
 
 def _regrid(volume: Volume, shape: tuple[int, ...], factors: NDArray) -> Volume:
@@ -167,14 +170,18 @@ def _regrid(volume: Volume, shape: tuple[int, ...], factors: NDArray) -> Volume:
         step[axis, 3] = ((volume.shape[axis] - 1) - factor * (shape[axis] - 1)) / 2
     if shape == volume.shape and np.allclose(factors, 1, rtol=0, atol=1e-9):
         return volume
-    array = _interpolate(volume, step, shape, 0)
+    array = interpolate(volume, step, shape, 0)
     return volume.replace(array=array, affine=volume.affine @ step)
 
 
-def _interpolate(volume: Volume, step: NDArray, shape: tuple[int, ...], fill: float) -> NDArray:
-    """Values at ``step @ index`` (old voxel indices) for each index of the new shape, by SimpleITK."""
-    import SimpleITK
+def interpolate(
+    volume: Volume, step: NDArray, shape: tuple[int, ...], fill: float | Sequence[float], *, smooth: bool = True
+) -> NDArray:
+    """Values at ``step @ index`` (old voxel indices) for each index of the new shape.
 
+    Images on a grid along their own axes and within them are computed axis by axis, all else by SimpleITK. ``fill`` is
+    one number, or one a channel; ``smooth`` is whether images are smoothed along steps that grow.
+    """
     rank, array, labels = volume.rank, volume.array, volume.kind == "labels"
     old_type = array.dtype
     if labels:
@@ -185,7 +192,13 @@ def _interpolate(volume: Volume, step: NDArray, shape: tuple[int, ...], fill: fl
                 "Expected finite values. The image holds NaN or infinity; mend it with medlab.clean.repair."
             )
         array = array.astype(np.float32, copy=False)
-        array = _smooth(array, step, rank)
+        sigmas = _widths(step[:rank, :rank]) if smooth else np.zeros(rank)
+        factors, starts = np.diagonal(step)[:rank], step[:rank, 3]
+        if _within(array.shape[:rank], shape, step[:rank, :rank], starts):
+            return separable.along_axes(array, factors, starts, shape, sigmas)
+        array = _smooth(array, sigmas)
+    import SimpleITK
+
     # Unit spacing and identity direction: physical points are voxel indices, in SimpleITK's reversed axis order.
     backwards = slice(rank - 1, None, -1) if rank == 3 else slice(1, None, -1)
     matrix = step[:rank, :rank][backwards, backwards]
@@ -199,28 +212,42 @@ def _interpolate(volume: Volume, step: NDArray, shape: tuple[int, ...], fill: fl
     resampler.SetSize([int(n) for n in shape[::-1]])
     resampler.SetTransform(transform)
     resampler.SetInterpolator(SimpleITK.sitkNearestNeighbor if labels else SimpleITK.sitkLinear)
-    resampler.SetDefaultPixelValue(float(fill))
 
-    def grid(channel: NDArray) -> NDArray:
+    def grid(channel: NDArray, value: float) -> NDArray:
+        resampler.SetDefaultPixelValue(float(value))
         image = SimpleITK.GetImageFromArray(np.ascontiguousarray(channel))
         return SimpleITK.GetArrayFromImage(resampler.Execute(image))
 
     # Channel by channel: SimpleITK is several times slower on vectors than on numbers.
     channels = array.shape[rank:]
-    out = np.stack([grid(array[..., c]) for c in range(channels[0])], -1) if channels else grid(array)
+    fills = np.broadcast_to(fill, channels or (1,))
+    parts = [grid(array[..., c] if channels else array, value) for c, value in enumerate(fills)]
+    out = np.stack(parts, -1) if channels else parts[0]
     return out.astype(old_type if labels else np.float32, copy=False)
 
 
-def _smooth(array: NDArray[np.float32], step: NDArray, rank: int) -> NDArray[np.float32]:
-    """The array after the Gaussian that keeps high frequencies from folding into coarser voxels."""
-    factors = np.linalg.norm(step[:rank, :rank], axis=1)
+def _widths(step: NDArray) -> NDArray[np.float64]:
+    """Standard deviation, in old voxels along each axis, of the Gaussian that suits steps that grow."""
+    factors = np.linalg.norm(step, axis=1)
     sigmas = np.sqrt(np.maximum(factors**2 - 1, 0) / _FWHM)
-    sigmas[sigmas < 0.05] = 0
+    return np.where(sigmas < 0.05, 0, sigmas)
+
+
+def _within(old: tuple[int, ...], new: tuple[int, ...], step: NDArray, starts: NDArray) -> bool:
+    """Whether a grid lies along the old axes, forward, and at most half a voxel beyond the outermost old ones."""
+    factors = np.diagonal(step)
+    ends = starts + factors * (np.array(new) - 1)
+    forward = np.array_equal(step, np.diag(factors)) and (factors > 0).all()
+    return bool(forward and (starts >= -0.5).all() and (ends <= np.array(old) - 0.5).all())
+
+
+def _smooth(array: NDArray[np.float32], sigmas: NDArray) -> NDArray[np.float32]:
+    """The array after the Gaussian that keeps high frequencies from folding into coarser voxels."""
     if not sigmas.any():
         return array
     from scipy import ndimage
 
-    return ndimage.gaussian_filter(array, [*sigmas, *[0] * (array.ndim - rank)], mode="nearest", truncate=3)
+    return ndimage.gaussian_filter(array, [*sigmas, *[0] * (array.ndim - len(sigmas))], mode="nearest", truncate=3)
 
 
 def _world_axis(letter: str) -> tuple[int, int]:
@@ -230,7 +257,8 @@ def _world_axis(letter: str) -> tuple[int, int]:
     return -1, 0
 
 
-def _per_axis(values: float | Sequence[float], rank: int, what: str) -> NDArray[np.float64]:
+def per_axis(values: float | Sequence[float], rank: int, what: str) -> NDArray[np.float64]:
+    """One number a spatial axis, after making sure that all are above 0."""
     numbers = np.asarray(values, np.float64)
     if numbers.ndim == 0:
         numbers = np.repeat(numbers, rank)
@@ -239,8 +267,9 @@ def _per_axis(values: float | Sequence[float], rank: int, what: str) -> NDArray[
     return numbers
 
 
-def _shape(values: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    numbers = _per_axis(values, rank, "a shape in voxels")
+def whole_shape(values: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Voxels along each spatial axis, after making sure that they are whole numbers."""
+    numbers = per_axis(values, rank, "a shape in voxels")
     if not np.array_equal(numbers, np.rint(numbers)):
         raise ValueError(f"Expected whole numbers of voxels. Received {values!r}.")
     return tuple(int(n) for n in numbers)

@@ -1,74 +1,58 @@
-"""Recipe: the ordered steps that make the images of one modality comparable, as a value.
+"""Recipe: the ordered steps that make images comparable, as a value that is called, shown as a table and kept as JSON.
 
-In: a modality or a recipe's name. Out: an object that is called on a Volume (and its mask), shown as a table and kept
-as JSON. It holds no statistics of other images: each step looks at the one image alone.
+In: steps with plain arguments. Out: an object that is called on a Volume (and its mask), and its inverse. What was
+measured on other images is among its arguments, so that inference repeats it exactly.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medlab.standardize import intensity, space
+from medlab import geometry
+from medlab.standardize import contrast, cropping, intensity, inverse, landmarks, space, stripes, values
 from medlab.volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPATIAL: dict[str, Callable[..., Volume]] = {
-    "orient": space.orient, "resample": space.resample, "crop_or_pad": space.crop_or_pad, "resize": space.resize,
+    "orient": space.orient, "crop_to_foreground": cropping.crop_to_foreground, "resample": space.resample,
+    "crop_or_pad": cropping.crop_or_pad, "resize": space.resize,
 }  # fmt: skip
 INTENSITY: dict[str, Callable[..., Volume]] = {
-    "window": intensity.window, "scale": intensity.scale, "percentile": intensity.percentile,
-    "zscore": intensity.zscore, "clip": intensity.clip, "symmetric": intensity.symmetric,
+    "window": intensity.window, "scale": intensity.scale, "percentile": intensity.percentile, "clahe": contrast.clahe,
+    "histogram": landmarks.histogram, "white_stripe": stripes.white_stripe, "zscore": intensity.zscore,
+    "fixed_zscore": intensity.fixed_zscore, "clip": intensity.clip, "symmetric": intensity.symmetric,
 }  # fmt: skip
-_ORDER = (*SPATIAL, *INTENSITY)
+_BEFORE = ("orient", "crop_to_foreground")  # whatever comes first: they only choose voxels
+_AFTER = tuple(step for step in SPATIAL if step not in _BEFORE)
+ORDERS = {"space": (*_BEFORE, *_AFTER, *INTENSITY), "intensity": (*_BEFORE, *INTENSITY, *_AFTER)}
 _MAIN = {
-    "orient": "axcodes", "resample": "spacing", "crop_or_pad": "shape", "resize": "shape", "window": "preset",
-    "zscore": "mask",
+    "orient": "axcodes", "crop_to_foreground": "margin", "resample": "spacing", "crop_or_pad": "shape",
+    "resize": "shape", "window": "preset", "zscore": "mask", "histogram": "landmarks", "white_stripe": "contrast",
 }  # fmt: skip
-
-_UPRIGHT = {"orient": {"axcodes": "RAS"}}
-_RECIPES: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
-    "none": ({}, "values as they are, in float32"),
-    "scale": ({"scale": {}, "symmetric": {}}, "the type's full range to [-1, 1]: brightness keeps its meaning"),
-    "percentile": (
-        {"percentile": {"low": 0.5, "high": 99.5}, "symmetric": {}},
-        "each image between its own percentiles to [-1, 1]: exposure and a few extreme pixels do not matter",
-    ),
-    "zscore": ({"zscore": {}}, "each image to mean 0 and deviation 1"),
-    "CT": (
-        {**_UPRIGHT, "window": {"preset": "soft-tissue"}, "symmetric": {}},
-        "HU have a physical meaning: a fixed window to [-1, 1]",
-    ),
-    "MR": (
-        {**_UPRIGHT, "zscore": {"mask": "foreground"}, "clip": {"low": -3.0, "high": 5.0}},
-        "MR has no unit: mean 0 and deviation 1 in the tissue of each image, outliers clipped",
-    ),
-    "radiograph": (
-        {"percentile": {"low": 0.5, "high": 99.5}, "symmetric": {}},
-        "exposure differs between radiographs: own percentiles to [-1, 1]",
-    ),
-    "US": ({"scale": {}, "symmetric": {}}, "the scanner has set gain and compression: the full range to [-1, 1]"),
-    "picture": ({"scale": {}, "symmetric": {}}, "colors keep their meaning: the full range to [-1, 1]"),
+_WHY = {
+    "orient": "the same side of the patient at the same side of the array",
+    "crop_to_foreground": "no voxels spent on background",
+    "resample": "a voxel is as large in every image",
+    "crop_or_pad": "one shape, nothing interpolated",
+    "resize": "one shape, over the whole field of view",
+    "window": "HU mean the same everywhere: a fixed window to [0, 1]",
+    "scale": "a fixed range to [0, 1]: brightness keeps its meaning",
+    "percentile": "exposure and a few extreme values do not matter",
+    "clahe": "faint structures show in dark and in bright regions",
+    "histogram": "percentiles moved to those of the training images",
+    "white_stripe": "white matter at 0 in each image",
+    "zscore": "no unit: mean 0 and deviation 1 in each image",
+    "fixed_zscore": "one scale for all images, measured on training cases",
+    "clip": "outliers do not dominate",
+    "symmetric": "to [-1, 1], where networks start to learn fastest",
 }
-for _preset in intensity.PRESETS:
-    _RECIPES[f"CT-{_preset}"] = (
-        {**_UPRIGHT, "window": {"preset": _preset}, "symmetric": {}},
-        f"the {_preset} window to [-1, 1]",
-    )
-
-# DICOM modality codes (PS3.3, C.7.3.1.1.1) that share a recipe.
-_MODALITIES = {
-    "CT": "CT", "MR": "MR", "DX": "radiograph", "CR": "radiograph", "MG": "radiograph", "XA": "radiograph",
-    "RF": "radiograph", "IO": "radiograph", "PX": "radiograph", "US": "US", "OP": "picture", "OPT": "picture",
-    "XC": "picture", "GM": "picture", "SM": "picture", "ES": "picture", "DERM": "picture", "PT": "zscore",
-    "NM": "zscore", "OT": "picture",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,11 +61,15 @@ class Recipe:
 
     Attributes:
         name: what it was made from, such as ``"MR"``.
-        steps: (step, arguments) in the order they are done: first space, then intensity. The arguments are JSON types.
+        steps: (step, arguments) in the order they are done. The arguments are JSON types.
+        first: ``"space"`` or ``"intensity"``: which steps come first where both are there.
+        why: (step, reason) for steps whose reason was measured.
     """
 
     name: str
     steps: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+    first: str = "space"
+    why: tuple[tuple[str, str], ...] = ()
 
     def __call__(self, volume: Volume, mask: Volume | None = None) -> Volume | tuple[Volume, Volume]:
         """The standardized image, and with a mask also the mask on the same new grid.
@@ -97,30 +85,29 @@ class Recipe:
             ValueError: a mask that lies on another grid, NaN in the image, or as the single steps.
         """
         if mask is not None:
-            _same_grid(volume, mask)
+            space.same_grid(volume, mask)
         # Resampling makes floats, which would hide that an 8-bit image can reach from 0 to 255.
-        bounds = intensity.full_range(volume) if volume.array.dtype in (np.uint8, bool) else None
-        for step, arguments in self.steps:
+        bounds = values.full_range(volume) if volume.array.dtype in (np.uint8, bool) else None
+        for step, pairs in self.steps:
+            arguments = dict(pairs)
             if step == "orient" and volume.rank == 2:
                 continue
-            values = dict(arguments)
-            if step == "scale" and not values and bounds:
-                values = dict(zip(("low", "high"), bounds, strict=True))
+            if step == "scale" and not arguments and bounds:
+                arguments = dict(zip(("low", "high"), bounds, strict=True))
             if step in SPATIAL:
-                volume = SPATIAL[step](volume, **values)
-                mask = None if mask is None else SPATIAL[step](mask, **values)
+                volume, mask = _move(step, arguments, volume, mask)
             else:
-                volume = INTENSITY[step](volume, **values)
-        array = intensity._image(volume)
+                volume = INTENSITY[step](volume, **arguments)
+        array = values.finite(volume)
         volume = volume.replace(array=array, info={**volume.info, "recipe": self.name})
         return volume if mask is None else (volume, mask)
 
     def change(self, **changes: Any) -> Recipe:
         """A new recipe with some steps changed; see :func:`recipe`."""
-        steps = {step: dict(arguments) for step, arguments in self.steps}
+        steps = self.plain_steps()
         for step, value in changes.items():
-            if step not in _ORDER:
-                raise ValueError(f"No step {step!r} in a recipe. There are {', '.join(_ORDER)}.")
+            if step not in ORDERS["space"]:
+                raise ValueError(f"No step {step!r} in a recipe. There are {', '.join(ORDERS['space'])}.")
             if value is None:
                 steps.pop(step, None)
             elif isinstance(value, Mapping):
@@ -131,22 +118,86 @@ class Recipe:
                 steps[step] = {_MAIN[step]: value}
             else:
                 raise ValueError(f"Expected a dict of arguments, True or None for {step!r}. Received {value!r}.")
-        return _build(self.name, steps)
+        return build(self.name, steps, self.first, [(step, why) for step, why in self.why if step not in changes])
 
     def spatial(self) -> Recipe:
         """The steps that move voxels, without those that change values: what a mask goes through."""
-        return Recipe(self.name, tuple(entry for entry in self.steps if entry[0] in SPATIAL))
+        return Recipe(self.name, tuple(entry for entry in self.steps if entry[0] in SPATIAL), self.first)
 
-    def on_labels(self, mask: Volume) -> Volume:
-        """A mask alone after the spatial steps, nearest neighbor, its type kept."""
+    @property
+    def looks_at_image(self) -> bool:
+        """Whether a mask alone cannot be moved, since the image decides what is cut away."""
+        return any(step == "crop_to_foreground" for step, _ in self.steps)
+
+    def on_labels(self, mask: Volume, image: Volume | None = None) -> Volume:
+        """A mask alone after the spatial steps, nearest neighbor, its type kept.
+
+        Args:
+            mask: labels.
+            image: the image that it belongs to, needed where the recipe crops to the foreground.
+
+        Raises:
+            ValueError: an image is needed and not given, or lies on another grid.
+        """
+        if self.looks_at_image:
+            if image is None:
+                raise ValueError(
+                    "This recipe crops to the foreground of the image, which a mask alone does not show. Give both: "
+                    "recipe(image, mask), or recipe.on_labels(mask, image)."
+                )
+            space.same_grid(image, mask)
         for step, arguments in self.steps:
-            if step in SPATIAL and not (step == "orient" and mask.rank == 2):
+            if step == "orient" and mask.rank == 2:
+                continue
+            if step in _BEFORE and image is not None:
+                image, mask = _move(step, dict(arguments), image, mask)
+            elif step in SPATIAL:
                 mask = SPATIAL[step](mask, **dict(arguments))
         return mask
 
+    def inverse(self, prediction: Any, original: Volume, *, fill: float | Sequence[float] | None = None) -> Volume:
+        """A prediction for the standardized image, on the grid of the original image; see :func:`restore`.
+
+        Args:
+            prediction: a Volume, or an array of one case (i, j[, k][, c]) on the grid that the recipe gives the
+                original: whole numbers are labels (nearest voxel), fractions probabilities (linear).
+            original: the image before this recipe.
+            fill: as in :func:`restore`.
+
+        Returns:
+            A Volume with the original's shape and affine. What the recipe cut away is background. Where resampling left
+            a rim thinner than half a new voxel uncovered, it takes the outermost values.
+
+        Raises:
+            ValueError: an array of another shape than the recipe's grid, or as :func:`restore`.
+        """
+        names = [step for step, _ in self.steps]
+        blank = original.replace(array=np.ones(original.shape, np.uint8), kind="labels")
+        if not isinstance(prediction, Volume):
+            prediction = inverse.as_prediction(prediction, self.on_labels(blank, original))
+        if "resample" not in names or "crop_or_pad" in names:
+            return inverse.restore(prediction, original, fill=fill)
+        rim = [(1, 1)] * prediction.rank + [(0, 0)] * (prediction.array.ndim - prediction.rank)
+        corner = geometry.translation([-1, -1, -1 if prediction.rank == 3 else 0])
+        wider = prediction.replace(array=np.pad(prediction.array, rim, "edge"), affine=prediction.affine @ corner)
+        if "crop_to_foreground" not in names:
+            return inverse.restore(wider, original, fill=fill)
+        chosen = Recipe(self.name, tuple(entry for entry in self.steps if entry[0] in _BEFORE))
+        kept = inverse.restore(chosen.on_labels(blank, original), original).array > 0
+        inside, outside = inverse.restore(wider, original, fill=fill), inverse.background(prediction, fill)
+        return inside.replace(array=np.where(kept if inside.array.ndim == inside.rank else kept[..., None],
+                                             inside.array, np.asarray(outside, inside.array.dtype)))  # fmt: skip
+
+    def plain_steps(self) -> dict[str, dict[str, Any]]:
+        """Each step's name and arguments, in order."""
+        return {step: dict(arguments) for step, arguments in self.steps}
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON types; :meth:`from_dict` makes the same recipe of it."""
-        return {"name": self.name, "steps": [{"step": step, **_plain(dict(args))} for step, args in self.steps]}
+        content = {"name": self.name, "steps": [{"step": step, **_plain(dict(args))} for step, args in self.steps]}
+        if self.first != "space":
+            content["first"] = self.first
+        return content | ({"why": dict(self.why)} if self.why else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
@@ -159,70 +210,69 @@ class Recipe:
             raise ValueError(f"Expected a recipe with name and steps. Received the keys {sorted(content)}.")
         steps: dict[str, dict[str, Any]] = {}
         for entry in content["steps"]:
-            values = dict(entry)
-            step = values.pop("step", None)
+            arguments = dict(entry)
+            step = arguments.pop("step", None)
             if step in steps:
                 raise ValueError(f"Expected each step once in a recipe. {step!r} comes twice.")
-            steps[step] = values
-        return _build(content["name"], steps)
+            steps[step] = arguments
+        return build(content["name"], steps, content.get("first", "space"), dict(content.get("why", {})).items())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a step, in order: step, arguments, why."""
+        import pandas as pd
+
+        why = _WHY | dict(self.why)
+        rows = [(step, _text(arguments), why[step]) for step, arguments in self.steps]
+        rows += [(step, "left out", reason) for step, reason in self.why if step not in self.plain_steps()]
+        return pd.DataFrame(rows, columns=["step", "arguments", "why"], index=range(1, len(rows) + 1))
 
     def __repr__(self) -> str:
         lines = [f"Recipe {self.name!r}"]
         width = max((len(step) for step, _ in self.steps), default=0)
-        for number, (step, arguments) in enumerate(self.steps, 1):
-            text = ", ".join(f"{key}={value!r}" for key, value in arguments)
-            lines.append(f"  {number}  {step:<{width}}  {text}".rstrip())
-        return "\n".join(lines if self.steps else [*lines, "  no step: values as they are, in float32"])
+        texts = [_text(arguments) for _, arguments in self.steps]
+        wide = min(max(map(len, texts), default=0), 48)
+        for number, ((step, _), text) in enumerate(zip(self.steps, texts, strict=True), 1):
+            reason = dict(self.why).get(step, "")
+            lines.append(f"  {number}  {step:<{width}}  {text:<{wide}}  {reason}".rstrip())
+        if not self.steps:
+            lines.append("  no step: values as they are, in float32")
+        lines += [f"     {step} left out: {why}" for step, why in self.why if step not in self.plain_steps()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<b>Recipe {self.name!r}</b>{self.table.to_html()}"
 
 
-def recipe(modality_or_name: str | None, **changes: Any) -> Recipe:
-    """The recipe for a modality or of a name, with some steps changed.
-
-    Args:
-        modality_or_name: a DICOM modality (``"CT"``, ``"MR"``, ``"DX"``, ``"US"``, ...), or a name that :func:`recipes`
-            lists, such as ``"CT-lung"``, ``"percentile"``, ``"zscore"``, ``"none"``. None, an unknown modality, means
-            ``"percentile"``.
-        **changes: ``step=arguments``: a dict of the step's arguments; the value of its main argument alone
-            (``resample=1.0``, ``resize=(64, 64)``, ``window="lung"``); True for a step without arguments; or None to
-            leave the step out. Steps are always done in the order orient, resample, crop_or_pad, resize, window, scale,
-            percentile, zscore, clip, symmetric.
-
-    Returns:
-        A :class:`Recipe`.
+def build(
+    name: str, steps: Mapping[str, Mapping[str, Any]], first: str = "space", why: Sequence[tuple[str, str]] = ()
+) -> Recipe:
+    """A Recipe with its steps in the order of ``first`` and its arguments checked.
 
     Raises:
-        ValueError: an unknown name, step or argument; the message lists what there is.
+        ValueError: an unknown order, step or argument.
     """
-    name = "percentile" if modality_or_name is None else str(modality_or_name)
-    found = name if name in _RECIPES else _MODALITIES.get(name.upper())
-    if found is None:
-        raise ValueError(f"No recipe {name!r}. There are {', '.join(_RECIPES)}, and the modalities {_listed()}.")
-    return _build(name, _RECIPES[found][0]).change(**changes)
-
-
-def recipes() -> pd.DataFrame:
-    """All recipes: name, modalities that use it, steps, why."""
-    import pandas as pd
-
-    rows = []
-    for name, (steps, why) in _RECIPES.items():
-        users = ", ".join(code for code, found in _MODALITIES.items() if found == name)
-        rows.append({"name": name, "modalities": users, "steps": " > ".join(steps) or "none", "why": why})
-    return pd.DataFrame(rows)
-
-
-def _build(name: str, steps: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """A Recipe with its steps in the one order and its arguments checked."""
+    if first not in ORDERS:
+        raise ValueError(f"Expected first to be 'space' or 'intensity'. Received {first!r}.")
     for step, arguments in steps.items():
-        if step not in _ORDER:
-            raise ValueError(f"No step {step!r} in a recipe. There are {', '.join(_ORDER)}.")
+        if step not in ORDERS[first]:
+            raise ValueError(f"No step {step!r} in a recipe. There are {', '.join(ORDERS['space'])}.")
         function = SPATIAL.get(step) or INTENSITY[step]
         known = [name for name in inspect.signature(function).parameters if name != "volume"]
         for key in arguments:
             if key not in known:
                 raise ValueError(f"{step!r} has no argument {key!r}. It has {', '.join(known) or 'none'}.")
-    ordered = sorted(steps, key=_ORDER.index)
-    return Recipe(name, tuple((step, tuple((k, _frozen(v)) for k, v in steps[step].items())) for step in ordered))
+    ordered = sorted(steps, key=ORDERS[first].index)
+    entries = tuple((step, tuple((k, _frozen(v)) for k, v in steps[step].items())) for step in ordered)
+    return Recipe(name, entries, first, tuple((step, str(text)) for step, text in why if step in ORDERS[first]))
+
+
+def _move(step: str, arguments: dict[str, Any], volume: Volume, mask: Volume | None) -> tuple[Volume, Volume | None]:
+    """Image and mask after one spatial step; the image alone decides what is cut away around its foreground."""
+    if step == "crop_to_foreground":
+        box = cropping.foreground_box(volume, **arguments)
+        return cropping.cut(volume, box), None if mask is None else cropping.cut(mask, box)
+    return SPATIAL[step](volume, **arguments), None if mask is None else SPATIAL[step](mask, **arguments)
 
 
 def _frozen(value: Any) -> Any:
@@ -231,24 +281,11 @@ def _frozen(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _listed() -> str:
-    return ", ".join(_MODALITIES)
-
-
-def _same_grid(volume: Volume, mask: Volume) -> None:
-    """Makes sure that image and mask share shape and place."""
-    if mask.shape != volume.shape:
-        raise ValueError(
-            f"Expected a mask of the image's shape {volume.shape}. Received {mask.shape}; "
-            "bring it there with medlab.standardize.match(mask, volume)."
-        )
-    both = volume.has_geometry and mask.has_geometry
-    if both and not np.allclose(mask.affine, volume.affine, rtol=0, atol=0.1 * min(volume.spacing)):
-        raise ValueError(
-            "Expected image and mask at the same place. Their affines differ by more than a tenth of a voxel; "
-            "bring the mask there with medlab.standardize.match(mask, volume)."
-        )
+def _text(arguments: tuple[tuple[str, Any], ...]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in arguments)

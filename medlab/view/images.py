@@ -138,6 +138,7 @@ def montage(
     axis: str | int = "axial",
     title: str = "",
     alpha: float | None = None,
+    marks: bool = False,
 ) -> Figure:
     """Many images side by side, or the slices of one volume.
 
@@ -152,6 +153,7 @@ def montage(
         axis: how volumes are cut, at their most telling slice.
         title: a line above all.
         alpha: opacity of masks and heat maps, 0 to 1.
+        marks: whether each picture has the letters of its sides and a scale bar, where these are known.
 
     Returns:
         The figure.
@@ -163,10 +165,10 @@ def montage(
         cuts, titles = _slices_of(images, axis, masks, heats, titles)
     else:
         volumes = volumes_of(images)
-        marks, maps = each(masks, len(volumes), "masks"), each(heats, len(volumes), "heats")
+        regions, maps = each(masks, len(volumes), "masks"), each(heats, len(volumes), "heats")
         cuts = [
             (v, slices.telling_index(v, axis, mask=m, heat=h), m, h)
-            for v, m, h in zip(volumes, marks, maps, strict=True)
+            for v, m, h in zip(volumes, regions, maps, strict=True)
         ]
     titles = each(titles, len(cuts), "titles")
     columns = min(len(cuts), 6) if columns is None else columns
@@ -180,7 +182,7 @@ def montage(
     for panel, (volume, index, mask, heat), name in zip(panels, cuts, titles, strict=False):
         look = _look(volume, mask, heat, window, alpha)
         picture = slices.slice_image(volume, axis=axis, index=index, scale=enlargement(volume, axis), **look)
-        draw_picture(panel, volume, picture, axis, wrapped(name, 22) if name else "", marks=False, size=9)
+        draw_picture(panel, volume, picture, axis, wrapped(name, 22) if name else "", marks=marks, size=9)
     for panel in panels[len(cuts) :]:
         panel.set_axis_off()
     if title:
