@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medlab import augment, batches, geometry, standardize
+from medlab import augment, batches, geometry, load, standardize
 from medlab.cases import Cases
 from medlab.volume import Volume
 
@@ -66,6 +66,25 @@ def test_the_recipe_follows_the_modality():
     assert batches.recipe_for(cases_of(pictures(modality="US"), info={"modality": "MR"})).name == "MR"
     assert batches.recipe_for(cases_of(pictures(modality=None))).name == "percentile"
     assert batches.recipe_for(cases_of(pictures(modality="ZZ"))).name == "percentile"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "modality", "recipe"),
+    [
+        ("phantom:stroke", {}, "CT", "CT-brain"),
+        ("phantom:lung-nodule", {"rank": 3, "size": 32}, "CT", "CT-lung"),
+        ("phantom:lung-nodule", {"technique": "radiograph"}, "DX", "DX"),
+        ("phantom:fracture", {"technique": "ct"}, "CT", "CT-bone"),
+        ("phantom:stenosis", {}, "CT", "CT-angiography"),
+        ("phantom:stenosis", {"technique": "mr"}, "MR", "MR"),
+        ("phantom:cardiomegaly", {}, "DX", "DX"),
+        ("phantom:hippocampus", {"sequence": "random"}, "MR", "MR"),
+    ],
+)
+def test_a_phantom_is_standardized_as_what_it_was_taken_with(name, options, modality, recipe):
+    cases = load.dataset(name, n=2, **options)
+    assert cases.info["modality"] == cases.volume(cases.ids[0]).modality == modality
+    assert batches.recipe_for(cases).name == recipe
     assert batches.recipe_for(cases_of(pictures(modality="CT"))).name == "scale", "8 bits are no HU"
     hu = Volume(np.zeros((3, 4), np.int16), modality="CT")
     assert batches.recipe_for(cases_of([hu])).name == "CT"

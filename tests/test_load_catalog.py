@@ -301,7 +301,7 @@ def test_phantom():
     np.testing.assert_array_equal(load.open_reference(cases.row(sick)["image"]).array, cases.volume(sick).array)
     table = load.datasets().set_index("name")
     assert table.loc["phantom:brain-tumor", ["modality", "scenario", "here"]].tolist() == ["MR", "tumor", True]
-    with pytest.raises(ValueError, match=r"does not know depth\. It knows rank, n, sequence, difficulty, size"):
+    with pytest.raises(ValueError, match=r"does not know depth\. It knows n, rank, sequence, severity, domain, size"):
         load.dataset("phantom:brain-tumor", depth=3)
     with pytest.raises(load.ReadError, match=r"'phantom:brain-tumour'\. Did you mean 'phantom:brain-tumor'"):
         load.dataset("phantom:brain-tumour")

@@ -49,13 +49,15 @@ def test_healthy_cases_have_no_lesion_and_sick_ones_have_all_of_it():
         if case.label == "healthy":
             assert case.radius_mm == 0
             assert np.isnan(case.x_mm)
+            assert case.grade == "none"
         else:
             assert case.radius_mm > 5
-            assert np.isfinite(list(vars(case).values())[1:]).all()
+            assert np.isfinite([value for value in vars(case).values() if not isinstance(value, str)]).all()
+            assert case.grade in ("low", "high")
 
 
 def test_harder_is_smaller_fainter_noisier():
-    easy, hard = ([plan.parameters(index, difficulty=difficulty) for index in range(60)] for difficulty in (1.0, 2.0))
+    easy, hard = ([plan.parameters(index, severity=severity) for index in range(60)] for severity in (1.0, 2.0))
     assert [case.label for case in easy] == [case.label for case in hard]
     for a, b in zip(easy, hard, strict=True):
         assert b.noise == pytest.approx(a.noise * 2**0.5)
@@ -363,9 +365,10 @@ def test_volume_is_ras_and_in_the_middle():
         ({"size": 200, "rank": 3}, "size from 16 to 160 for rank 3. Received 200"),
         ({"size": 64.5}, "Received 64.5"),
         ({"sequence": "dwi"}, "sequence of flair, t1, t1c, t2. Received 'dwi'"),
-        ({"difficulty": 9}, "difficulty from 0.25 to 4. Received 9"),
-        ({"difficulty": float("nan")}, "Received nan"),
+        ({"severity": 9}, "severity from 0.25 to 4. Received 9"),
+        ({"severity": float("nan")}, "Received nan"),
         ({"seed": -1}, "seed of 0 or above"),
+        ({"domain": "7T"}, "domain of reference, .*Received '7T'"),
     ],
 )
 def test_arguments_out_of_range_are_named(changes, message):

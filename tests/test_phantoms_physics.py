@@ -65,7 +65,7 @@ def test_contrasts_are_those_a_radiologist_knows():
 
 
 def test_unknown_sequence_is_named():
-    with pytest.raises(ValueError, match=r"flair, t1, t1c, t2\. Received 'dwi'"):
+    with pytest.raises(ValueError, match=r"flair, t1, t1c, t2, mprage\. Received 'dwi'"):
         physics.signal(TISSUES["white"], "dwi")
 
 

@@ -17,9 +17,9 @@ NAME = "phantom:brain-tumor"
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLAB_CACHE", str(tmp_path / "cache"))
-    store._arrays.cache_clear()
+    store._volumes.cache_clear()
     yield
-    store._arrays.cache_clear()
+    store._volumes.cache_clear()
 
 
 def _files(tmp_path):
@@ -34,7 +34,7 @@ def test_table_has_what_a_study_needs():
     assert table["label"].value_counts().to_dict() == {"tumor": 25, "healthy": 25}
     assert table.attrs["classes"] == ["healthy", "tumor"]
     assert table.attrs["modality"] == "MR"
-    assert table["image"][17] == f"{NAME}?rank=2&size=128&sequence=flair&difficulty=1&seed=0&n=50#17"
+    assert table["image"][17] == f"{NAME}?rank=2&size=128&sequence=flair&severity=1&domain=reference&seed=0&n=50#17"
     sick = table[table["label"] == "tumor"]
     assert sick[["x_mm", "radius_mm", "edema_mm", "slice_z_mm", "noise", "bias"]].notna().all(axis=None)
 
@@ -57,10 +57,10 @@ def test_a_table_of_1000_is_made_without_images(tmp_path):
 
 
 def test_reference_opens_what_the_function_makes():
-    reference = phantoms.cases(NAME, n=4, size=40, sequence="t2", difficulty=1.5, seed=3)["mask"][2]
-    image, mask, facts = phantoms.brain_tumor(2, size=40, sequence="t2", difficulty=1.5, seed=3)
+    reference = phantoms.cases(NAME, n=4, size=40, sequence="t2", severity=1.5, seed=3)["mask"][2]
+    image, mask, facts = phantoms.brain_tumor(2, size=40, sequence="t2", severity=1.5, seed=3)
     for _ in range(2):  # made, then read from the cache
-        store._arrays.cache_clear()
+        store._volumes.cache_clear()
         opened = phantoms.open_reference(reference)
         np.testing.assert_array_equal(opened.array, image.array)
         np.testing.assert_array_equal(opened.affine, image.affine)
@@ -70,9 +70,9 @@ def test_reference_opens_what_the_function_makes():
         assert labels.kind == "labels"
 
 
-def test_difficulty_survives_as_written():
-    reference = phantoms.cases(NAME, n=1, size=16, difficulty=1 / 3)["image"][0]
-    assert store.parse(reference)[1]["difficulty"] == 1 / 3
+def test_severity_survives_as_written():
+    reference = phantoms.cases(NAME, n=1, size=16, severity=1 / 3)["image"][0]
+    assert store.parse(reference)[2]["severity"] == 1 / 3
 
 
 def test_what_is_opened_is_the_callers_own():
@@ -89,11 +89,14 @@ def test_what_is_opened_is_the_callers_own():
         ("brain-tumor#1", "Expected a reference such as 'phantom:brain-tumor"),
         (f"{NAME}?rank=2", "Expected a reference such as"),
         (f"{NAME}?rank=2#-1", "Expected a reference such as"),
-        ("phantom:heart?rank=2#1", "Expected one of phantom:brain-tumor. Received 'phantom:heart'"),
+        ("phantom:heart?rank=2#1", "Expected one of phantom:brain-tumor, .* Received 'phantom:heart'"),
+        (f"{NAME}?difficulty=2#1", "'difficulty' is called severity now"),
+        (f"{NAME}?severity=5#1", "severity from 0.25 to 4. Received 5.0"),
+        (f"{NAME}?domain=mars#1", "domain of reference, .* Received 'mars'"),
         (f"{NAME}?size=32&color=red#1", "rank, size, .* once at most. Received 'color'"),
         (f"{NAME}?size=32&size=64#1", "once at most. Received 'size'"),
         (f"{NAME}?size=big#1", "a number for 'size'. Received 'big'"),
-        (f"{NAME}?difficulty=nan#1", "a number for 'difficulty'. Received 'nan'"),
+        (f"{NAME}?severity=nan#1", "a number for 'severity'. Received 'nan'"),
         (f"{NAME}?size=#1", "a number for 'size'. Received ''"),
         (f"{NAME}?size#1", "key=value"),
         (f"{NAME}?size=32&n=10#10", "a case from 0 to 9. Received 10"),
@@ -136,10 +139,10 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     else:
         content += b"x"
     file.write_bytes(content)
-    store._arrays.cache_clear()
+    store._volumes.cache_clear()
     np.testing.assert_array_equal(phantoms.open_reference(reference).array, whole)
-    store._arrays.cache_clear()
-    assert len(file.read_bytes()) == 4 + 32 * 32 * 3  # checksum, int16 image, uint8 mask: mended
+    store._volumes.cache_clear()
+    assert file.read_bytes()[-32 * 32 * 3 : -32 * 32] == whole.astype("<i2").tobytes()  # int16 image, uint8 mask
     np.testing.assert_array_equal(phantoms.open_reference(reference).array, whole)
 
 
@@ -147,18 +150,19 @@ def test_cached_images_are_read_not_made(tmp_path):
     reference = f"{NAME}?size=32#3"
     phantoms.open_reference(reference)
     (file,) = _files(tmp_path)
-    shape = ((np.dtype(np.int16), (32, 32)), (np.dtype(np.uint8), (32, 32)))
-    key = file.parent.name
     marked = np.full((32, 32), 7, np.int16), np.full((32, 32), 2, np.uint8)
-    cache.save(f"brain-tumor-{plan.VERSION}-2-32-flair-1-0", 3, marked)
-    assert [one.parent.name for one in _files(tmp_path)] == [key]
-    store._arrays.cache_clear()
+    options = "rank=2&size=32&sequence=flair&severity=1&domain=reference&seed=0"
+    key = f"2-{NAME}-{plan.VERSION}-{options}"
+    facts = cache.load(key, 3)[1]
+    cache.save(key, 3, marked, facts)
+    assert _files(tmp_path) == [file]
+    store._volumes.cache_clear()
     assert (phantoms.open_reference(reference).array == 7).all()
-    assert cache.load("other", 3, shape) is None
+    assert cache.load("other", 3) is None
 
 
 def test_other_parameters_have_other_files(tmp_path):
-    for query in ("size=32", "size=32&seed=1", "size=32&difficulty=2", "size=32&sequence=t1", "size=33"):
+    for query in ("size=32", "size=32&seed=1", "size=32&severity=2", "size=32&sequence=t1", "size=33"):
         phantoms.open_reference(f"{NAME}?{query}#0")
     assert len({file.parent for file in _files(tmp_path)}) == 5
 

@@ -26,7 +26,8 @@ def recipe_for(cases: Cases, recipe: Recipe | str | Mapping[str, Any] | None = "
 
     Args:
         cases: their modality decides where ``recipe`` is ``"auto"``: ``cases.info["modality"]``, else that of the first
-            image. CT of 8 bits is a picture that was windowed before, not HU: it gets the recipe ``"scale"``.
+            image. CT of 8 bits is a picture that was windowed before, not HU: it gets the recipe ``"scale"``; other CT
+            the window that ``cases.info["window"]`` names, if it does.
         recipe: ``"auto"``, a modality or a name (see ``standardize.recipes()``), the dict of ``Recipe.to_dict``, a
             :class:`~medlab.standardize.Recipe`, or None for ``"none"``. ``"measured"`` proposes one from the training
             cases, each of which is opened for it: ``standardize.recipe("auto", cases)``.
@@ -50,6 +51,8 @@ def recipe_for(cases: Cases, recipe: Recipe | str | Mapping[str, Any] | None = "
         modality = modality or first.modality
         if modality is not None and str(modality).upper() == "CT" and first.array.dtype in (np.uint8, bool):
             return standardize.recipe("scale")
+        if modality == "CT" and cases.info.get("window"):
+            return standardize.recipe(f"CT-{cases.info['window']}")
     try:
         return standardize.recipe(modality)
     except ValueError:

@@ -22,12 +22,11 @@ from medlab.volume import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medlab.phantoms import Scenario
+
 _PHANTOM = "phantom:"
-_PHANTOM_OPTIONS = ("rank", "n", "sequence", "difficulty")
 _FOLDER_OPTIONS = ("patient_pattern", "modality", "mask_values")
 _CSV_OPTIONS = ("root", "unlabeled", "modality", "mask_values")
-# Modality, task and scenario of the phantoms; what they are made of is told in their own docstrings.
-_PHANTOM_FACTS = {"brain-tumor": ("MR", "binary-class", "tumor")}
 
 
 def dataset(
@@ -50,8 +49,10 @@ def dataset(
         limit: at most so many cases of each split, drawn by ``seed`` in the proportions of the classes (each class
             that is there keeps at least one as far as the limit allows).
         seed: of a phantom's cases and of the limit's choice.
-        **options: phantoms: ``rank``, ``n``, ``sequence``, ``difficulty``. Folders: ``patient_pattern`` (regular
-            expression whose groups name the patient), ``modality`` (DICOM code of pictures that cannot say it),
+        **options: phantoms: ``rank``, ``n``, ``severity``, ``domain`` and each one's own, such as ``sequence`` (see
+            :func:`medlab.phantoms.cases`; :func:`medlab.phantoms.make` makes many beforehand, in parallel). Folders:
+            ``patient_pattern`` (regular expression whose groups name the patient), ``modality`` (DICOM code of pictures
+            that cannot say it),
             ``mask_values`` (what masks hold where it is not 0, 1, 2, ..., in that order: ``[0, 255]``). CSV: ``root``,
             ``unlabeled``, ``modality``, ``mask_values``.
 
@@ -67,7 +68,7 @@ def dataset(
     text = os.fspath(name_or_path)
     lower = text.lower()
     if lower.startswith(_PHANTOM):
-        found = _phantom(lower.removeprefix(_PHANTOM), size, seed, options)
+        found = _phantom(lower, size, seed, options)
         found = _reorder(found, classes)
     elif lower.partition("_")[0] in medmnist.sets() and _is_size(lower.partition("_")[2]):
         _check_options(text, options, ())
@@ -87,13 +88,15 @@ def datasets() -> pd.DataFrame:
     """
     import pandas as pd
 
+    from medlab import phantoms
+
     rows = []
-    for name in _phantom_names():
-        modality, task, scenario = _PHANTOM_FACTS.get(name, (None, None, "other"))
+    for name in phantoms.NAMES:
+        found = phantoms.find(name)
         rows.append(
             {
-                "name": _PHANTOM + name, "what": "made on the spot, truth known exactly", "modality": modality,
-                "task": task, "scenario": scenario, "rank": "2, 3", "classes": 2, "cases": pd.NA,
+                "name": name, "what": found.note.partition(". ")[0], **_phantom_facts(found),
+                "rank": ", ".join(map(str, sorted(found.sizes))), "classes": len(found.classes), "cases": pd.NA,
                 "licence": "Apache-2.0", "here": True, "sizes": "any", "sizes_here": "any",
             }
         )  # fmt: skip
@@ -141,26 +144,28 @@ def is_reference(text: str) -> bool:
     return text.startswith(_PHANTOM) or medmnist.is_reference(text)
 
 
-def _phantom_names() -> tuple[str, ...]:
-    from medlab import phantoms
-
-    return tuple(name.removeprefix(_PHANTOM) for name in phantoms.NAMES)
-
-
 def _phantom(name: str, size: int | None, seed: int, options: dict[str, Any]) -> Cases:
     from medlab import phantoms
 
-    if name not in _phantom_names():
-        raise ReadError(_unknown(_PHANTOM + name))
-    _check_options(_PHANTOM + name, options, _PHANTOM_OPTIONS)
-    given = dict(options) if size is None else {**options, "size": size}
-    table = phantoms.cases(_PHANTOM + name, seed=seed, **given)
-    modality, task, scenario = _PHANTOM_FACTS.get(name, (None, None, "other"))
-    info = {"modality": modality, "task": task, "scenario": scenario, "licence": "Apache-2.0", **options, "seed": seed}
-    classes = table.attrs.get("classes") or sorted(table["label"].dropna().unique())
-    info |= {name: table.attrs[name] for name in ("regions",) if name in table.attrs}
+    if name not in phantoms.NAMES:
+        raise ReadError(_unknown(name))
+    found = phantoms.find(name)
+    if "difficulty" not in options:  # what it is called now is told by the scenario
+        _check_options(name, options, ("n", "rank", *found.choices, "severity", "domain"))
+    table = phantoms.cases(name, size=size, seed=seed, **options)
+    info = {**_phantom_facts(found), "licence": "Apache-2.0", **options, "seed": seed}
+    if any(options.get(key, values[0]) != values[0] for key, values in found.choices.items()):
+        info["modality"] = open_reference(table["image"].iloc[0]).modality  # a CT set may be seen as radiographs
+    if info["modality"] == "CT" and found.window:
+        info["window"] = found.window
+    info |= {"regions": list(found.regions), "note": found.note}
     table.attrs = {}
-    return Cases(table, list(classes), _PHANTOM + name, False, open_reference, info)
+    return Cases(table, list(found.classes), name, False, open_reference, info)
+
+
+def _phantom_facts(found: Scenario) -> dict[str, str]:
+    task = "binary-class" if len(found.classes) == 2 else "multi-class"
+    return {"modality": found.modality, "task": task, "scenario": found.topic}
 
 
 def _from_files(path: Path, classes: Sequence[str] | None, options: dict[str, Any]) -> Cases:
@@ -204,7 +209,9 @@ def _place(text: str) -> Path:
 
 
 def _unknown(text: str) -> str:
-    names = [_PHANTOM + name for name in _phantom_names()] + list(medmnist.sets())
+    from medlab import phantoms
+
+    names = [*phantoms.NAMES, *medmnist.sets()]
     close = difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"No data set, folder or CSV {text!r}. {hint}Named sets: {', '.join(names)}."

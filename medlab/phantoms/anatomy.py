@@ -216,6 +216,12 @@ class Waves:
         """Values (m,) at one place (3,) in mm."""
         return (self.weights @ np.exp(1j * (self.vectors @ point))).real
 
+    def near(self, points: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values (m, n) at places (3, n) in mm, and their slopes (m, 3, n) per mm."""
+        phase = np.exp(1j * (self.vectors @ points))
+        slopes = np.einsum("mw,wa,wn->man", self.weights, 1j * self.vectors, phase, optimize=True)
+        return (self.weights @ phase).real, slopes.real
+
     def on(self, axes: tuple[NDArray, NDArray, NDArray]) -> NDArray[np.float32]:
         """Values (m, i, j, k) on the grid of three axes, each in mm."""
         x, y, z = (np.exp(1j * np.outer(self.vectors[:, a], axis)) for a, axis in enumerate(axes))
@@ -275,6 +281,17 @@ class Head:
             bend = self.SHAPE_MM * self.shape.at(place) + self.FOLDS_MM * self.folds.at(place)
             place = inverse @ (site - bend - CENTER - self.shift) + CENTER
         return place
+
+    def growth(self, sites: NDArray) -> NDArray[np.float64]:
+        """How large each little volume around ``sites`` (3, n) of the template is in the person, by its size there."""
+        inverse = np.linalg.inv(self.linear)
+        middle, moved = CENTER[:, None], (CENTER + self.shift)[:, None]
+        places = inverse @ (sites - moved) + middle
+        for _ in range(4):
+            bend = self.SHAPE_MM * self.shape.near(places)[0] + self.FOLDS_MM * self.folds.near(places)[0]
+            places = inverse @ (sites - bend - moved) + middle
+        slopes = self.SHAPE_MM * self.shape.near(places)[1] + self.FOLDS_MM * self.folds.near(places)[1]
+        return 1 / np.abs(np.linalg.det(self.linear + slopes.transpose(2, 0, 1)))
 
 
 def _rotation(angles: NDArray) -> NDArray[np.float64]:

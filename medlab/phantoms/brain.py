@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlab.phantoms import anatomy, mixture, physics, plan
+from medlab.phantoms import mixture, physics, plan, scanner, scenario
 from medlab.volume import Volume
 
 SIZES = {2: (128, 16, 512), 3: (64, 16, 160)}
@@ -29,7 +29,8 @@ def brain_tumor(
     rank: int = 2,
     size: int | None = None,
     sequence: str = "flair",
-    difficulty: float = 1.0,
+    severity: float = 1.0,
+    domain: str = "reference",
     seed: int = 0,
 ) -> tuple[Volume, Volume, dict[str, Any]]:
     """Image, mask and parameters of one case.
@@ -40,7 +41,8 @@ def brain_tumor(
             volume in RAS.
         size: voxels along each side of the 240 mm field of view; 128 by default for a slice, 64 for a volume.
         sequence: ``"flair"``, ``"t1"``, ``"t1c"`` (T1 after a contrast agent) or ``"t2"``.
-        difficulty: as in :func:`medlab.phantoms.plan.parameters`.
+        severity: as in :func:`medlab.phantoms.plan.parameters`.
+        domain: a scanner of :data:`medlab.phantoms.scanner.DOMAINS`; the patient stays the same.
         seed: of the whole set.
 
     Returns:
@@ -50,16 +52,29 @@ def brain_tumor(
     Raises:
         ValueError: an argument out of its range.
     """
-    size = check(index, rank=rank, size=size, sequence=sequence, difficulty=difficulty, seed=seed)
-    image, mask = render(index, rank, size, sequence, difficulty, seed)
-    return volumes(image, mask, index, rank, size, sequence, difficulty, seed)
+    scenario.check_number(index, "index")
+    given = TUMOR.options(rank=rank, size=size, sequence=sequence, severity=severity, domain=domain, seed=seed)
+    image, labels = TUMOR.render(index, **given)
+    return image, labels, _parameters(index, severity=given["severity"], seed=given["seed"], domain=domain)
 
 
-def volumes(
-    image: NDArray, mask: NDArray, index: int, rank: int, size: int, sequence: str, difficulty: float, seed: int
-) -> tuple[Volume, Volume, dict[str, Any]]:
-    """The arrays of a case as Volumes with their place, and its parameters."""
-    case = asdict(plan.parameters(index, difficulty=difficulty, seed=seed))
+def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
+    case = asdict(plan.parameters(index, severity=severity, seed=seed))
+    return scanner.DOMAINS[domain].changed(case)
+
+
+def _volumes(
+    index: int, *, rank: int, size: int, sequence: str, severity: float, domain: str, seed: int
+) -> tuple[Volume, Volume]:
+    image, mask = render(index, rank, size, sequence, severity, seed, domain)
+    case = _parameters(index, severity=severity, seed=seed, domain=domain)
+    affine = head_affine(rank, size, case["slice_z_mm"])
+    info = scanner.DOMAINS[domain].info(sequence) | {"parameters": case}
+    return Volume(image, affine, "image", "MR", info, rank), Volume(mask, affine, "labels", "MR", {}, rank)
+
+
+def head_affine(rank: int, size: int, slice_z_mm: float) -> NDArray[np.float64]:
+    """Voxels to mm of a whole head: a volume in RAS, or an axial slice, rows to the back and columns to the left."""
     spacing = FIELD_OF_VIEW / size
     start = MIDDLE - FIELD_OF_VIEW / 2 + spacing / 2
     affine = np.diag([spacing, spacing, spacing, 1.0])
@@ -67,82 +82,56 @@ def volumes(
     if rank == 2:
         end = start + (size - 1) * spacing
         affine[:3, :3] = [[0, -spacing, 0], [-spacing, 0, 0], [0, 0, SLICE_MM]]
-        affine[:3, 3] = end[0], end[1], case["slice_z_mm"]
-    times = {f"{key}_ms": value for key, value in physics.SEQUENCES[sequence].items()}
-    info = {"sequence": sequence, **times, "field_strength_t": 1.5, "parameters": case}
-    return Volume(image, affine, "image", "MR", info, rank), Volume(mask, affine, "labels", "MR", {}, rank), dict(case)
+        affine[:3, 3] = end[0], end[1], slice_z_mm
+    return affine
 
 
-def check(
-    index: int,
-    *,
-    rank: int = 2,
-    size: int | None = None,
-    sequence: str = "flair",
-    difficulty: float = 1.0,
-    seed: int = 0,
-) -> int:
-    """The size that is meant, after making sure that every argument is in its range.
-
-    Raises:
-        ValueError: one is not; the message names it.
-    """
-    if not _whole(rank) or rank not in SIZES:
-        raise ValueError(f"Expected rank 2 (slices) or 3 (volumes). Received {rank!r}.")
-    default, least, most = SIZES[rank]
-    size = default if size is None else size
-    if not _whole(size) or not least <= size <= most:
-        raise ValueError(f"Expected a size from {least} to {most} for rank {rank}. Received {size!r}.")
-    if sequence not in physics.SEQUENCES:
-        raise ValueError(f"Expected a sequence of {', '.join(physics.SEQUENCES)}. Received {sequence!r}.")
-    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float) or not 0.25 <= difficulty <= 4:
-        raise ValueError(f"Expected a difficulty from 0.25 to 4. Received {difficulty!r}.")
-    if not _whole(index) or not _whole(seed) or not 0 <= index < 2**31 or not 0 <= seed < 2**31:
-        raise ValueError(f"Expected an index and a seed of 0 or above. Received {index!r} and {seed!r}.")
-    return int(size)
+def head_axes(rank: int, size: int, slice_z_mm: float) -> mixture.Axes:
+    """Places of the voxels of :func:`head_affine` along x, y and z, mm in RAS, each ascending."""
+    spacing = FIELD_OF_VIEW / size
+    axes = tuple((MIDDLE[a] + (np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32) for a in range(3))
+    return (*axes[:2], np.array([slice_z_mm], np.float32)) if rank == 2 else axes
 
 
-def _whole(number: Any) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+def axial(array: NDArray) -> NDArray:
+    """The one plane of (i, j, 1) on :func:`head_axes` as radiologists look at it."""
+    return np.ascontiguousarray(array[::-1, ::-1, 0].T)
 
 
 def render(
-    index: int, rank: int, size: int, sequence: str, difficulty: float, seed: int
+    index: int, rank: int, size: int, sequence: str, severity: float, seed: int, domain: str = "reference"
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Image and mask of a case as arrays; arguments as :func:`check` lets them pass."""
-    case, head = plan.draw(index, difficulty, seed)
+    """Image and mask of a case as arrays; arguments as ``TUMOR.options`` lets them pass."""
+    case, head = plan.draw(index, severity, seed)
     rng = np.random.default_rng([plan.VERSION, seed, index, 2])
-    spacing = FIELD_OF_VIEW / size
-    axes = tuple((MIDDLE[a] + (np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32) for a in range(3))
-    if rank == 2:
-        axes = (*axes[:2], np.array([case.slice_z_mm], np.float32))
-    shares, mask = mixture.compose(case, head, axes, spacing, rng)
-    image = np.zeros(mask.shape, np.float32)
-    for name, strength in _signals(case, sequence, rng).items():
-        if name in shares:
-            image += np.float32(strength) * shares[name]
-    gain = anatomy.Waves.draw(rng, 1, 250, 500, n=8).on(axes)[0]
-    image = np.abs(image) * (1 + case.bias * np.clip(gain / 2, -1, 1))
+    axes = head_axes(rank, size, case.slice_z_mm)
+    shares, mask = mixture.compose(case, head, axes, FIELD_OF_VIEW / size, rng)
+    vary = scanner.people(rng)
+    agent = {"solid": case.agent_mmol_l} if sequence == "t1c" and case.label == "tumor" else {}
     # The scanner's own noise: another one for another sequence or grid.
-    own = np.random.default_rng([plan.VERSION, seed, index, 3, rank, size, list(physics.SEQUENCES).index(sequence)])
-    white = abs(physics.signal(physics.TISSUES["white"], sequence))
-    image = physics.add_rician_noise(image, case.noise * white, own) * (rng.uniform(300, 600) / white)
-    image = np.rint(image).clip(0, 32767).astype(np.int16)
-    if rank == 2:
-        image, mask = image[::-1, ::-1, 0].T, mask[::-1, ::-1, 0].T
-    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+    own = [plan.VERSION, seed, index, 3, rank, size, list(physics.SEQUENCES).index(sequence)]
+    image = scanner.DOMAINS[domain].image(
+        shares, sequence, axes, vary=vary, agent=agent, noise=case.noise, bias=case.bias, rng=rng, own=own
+    )
+    return (axial(image), axial(mask)) if rank == 2 else (image, mask)
 
 
-def _signals(case: plan.Parameters, sequence: str, rng: np.random.Generator) -> dict[str, float]:
-    """Signal of each tissue, a few percent different in each person."""
-    found = {}
-    for name, tissue in physics.TISSUES.items():
-        # White and gray matter keep their contrast; fat and muscle may differ more.
-        vary = 1 + (0.02 if name in ("white", "gray", "fluid") else 0.06) * np.clip(rng.standard_normal(2), -2, 2)
-        mine = physics.Tissue(tissue.pd, tissue.t1 * vary[0], tissue.t2 * vary[1])
-        if sequence == "t1c" and name == "solid" and case.label == "tumor":
-            mine = physics.with_contrast_agent(mine, case.agent_mmol_l)
-        found[name] = physics.signal(mine, sequence)
-        if name in ("fat", "marrow"):
-            found[name] *= physics.FAT_LEFT.get(sequence, 1.0)
-    return found
+TUMOR = scenario.Scenario(
+    name="phantom:brain-tumor",
+    classes=tuple(plan.CLASSES),
+    modality="MR",
+    anatomy="brain",
+    topic="tumor",
+    regions=tuple(sorted(mixture.LABELS, key=mixture.LABELS.get)),
+    sizes=SIZES,
+    choices={"sequence": ("flair", "t1", "t1c", "t2")},
+    domains=tuple(scanner.DOMAINS),
+    version=plan.VERSION,
+    note="Heads with and without a tumor, as MR. The anatomy is the ICBM 152 template, bent differently for each "
+    "person; relaxation times are those of the literature. Skull, scalp, tumor, edema, aging, noise and the receive "
+    "field are simulated. The grade names how a tumor was made, not its biology. Nothing about the sensitivity of a "
+    "reader or a model in patients may be concluded.",
+    parameters=_parameters,
+    render=_volumes,
+)
+"""The data set of this file."""

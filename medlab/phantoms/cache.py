@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
+import math
 import os
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,46 +40,51 @@ def _default() -> str:
     return str(pooch.os_cache("medlab"))
 
 
-def load(key: str, number: int, expected: Sequence[tuple[np.dtype, tuple[int, ...]]]) -> tuple[np.ndarray, ...] | None:
-    """The arrays kept under a key and a number, or None where there are none that are whole.
+def load(key: str, number: int) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """The arrays and facts kept under a key and a number, or None where there are none that are whole.
 
     Args:
         key: all that the arrays depend on, and a version.
         number: of the case.
-        expected: type and shape of each array.
 
     Returns:
-        New arrays, or None.
+        New arrays that must not be written to, and the facts; or None.
     """
     file = _file(key, number)
     try:
         content = file.read_bytes()
     except OSError:
         return None
-    sizes = [dtype.itemsize * int(np.prod(shape)) for dtype, shape in expected]
-    if len(content) != 4 + sum(sizes) or int.from_bytes(content[:4], "little") != zlib.crc32(content[4:]):
+    if len(content) < 8 or int.from_bytes(content[:4], "little") != zlib.crc32(content[4:]):
         return None
     with contextlib.suppress(OSError):
         if time.time() - file.stat().st_mtime > 86400:
             os.utime(file)  # used lately
-    arrays, start = [], 4
-    for (dtype, shape), size in zip(expected, sizes, strict=True):
-        arrays.append(np.frombuffer(content, dtype, size // dtype.itemsize, start).reshape(shape))
-        start += size
-    return tuple(arrays)
+    start = 8 + int.from_bytes(content[4:8], "little")
+    header = json.loads(content[8:start])
+    arrays = []
+    for kind, shape in header["arrays"]:
+        dtype, count = np.dtype(kind), math.prod(shape)
+        arrays.append(np.frombuffer(content, dtype, count, start).reshape(shape))
+        start += dtype.itemsize * count
+    return arrays, header["facts"]
 
 
-def save(key: str, number: int, arrays: Sequence[np.ndarray]) -> None:
+def save(key: str, number: int, arrays: Sequence[np.ndarray], facts: Mapping[str, Any] | None = None) -> None:
     """Keeps arrays, whole or not at all, as several processes may do at once; does nothing where it cannot.
 
     Args:
         key: as in :func:`load`.
         number: of the case.
-        arrays: of little-endian types.
+        arrays: of numbers.
+        facts: plain values or NumPy's.
     """
     global _written
     file = _file(key, number)
-    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    forms = [(array.dtype.str, array.shape) for array in arrays]
+    header = json.dumps({"arrays": forms, "facts": dict(facts or {})}, default=_plain).encode()
+    content = len(header).to_bytes(4, "little") + header
+    content += b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
     part = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +126,13 @@ def trim(largest: int | None = None) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             total -= size
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number or array as plain Python."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"Expected plain values or NumPy's. Received {type(value)}.")
 
 
 def _file(key: str, number: int) -> Path:

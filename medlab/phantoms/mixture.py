@@ -5,6 +5,9 @@ In: a plan and a grid. Out: shares from 0 to 1 and labels. It knows no scanner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,45 +36,115 @@ def compose(
         The share of each tissue of :data:`medlab.phantoms.physics.TISSUES` that is there, each (i, j, k), together 1
         inside the head and 0 outside; and the mask (i, j, k), numbered as ``LABELS``.
     """
-    template = anatomy.template()
-    shape = tuple(len(axis) for axis in axes)
     soft = max(spacing, 1.0)
     # All is drawn in the same order whether the case is healthy or not.
-    waves = {
-        "texture": anatomy.Waves.draw(rng, 3, 8, 24, n=64),
-        "layers": anatomy.Waves.draw(rng, 2, 40, 100),
-        "lobes": _around(rng, case.radius_mm, 1.3, 3.5),
-        "fringe": _around(rng, case.radius_mm, 0.5, 1.1),
-    }
-    spots = template.white_sites[rng.integers(len(template.white_sites), size=case.spots)]
-    spot_mm = rng.uniform(1.3, 4.2, case.spots)
-
-    def field(name: str) -> NDArray[np.float32]:
-        return np.clip(waves[name].on(axes).reshape(len(waves[name].weights), -1), -2.5, 2.5)
-
-    places = np.stack(np.broadcast_arrays(*np.ix_(*axes))).reshape(3, -1)
-    shape_bend = head.SHAPE_MM * head.shape.on(axes).reshape(3, -1)
-    there = head.to_template(places, shape_bend)
-    surfaces = anatomy.sample(template.surfaces, template.to_coarse, there)
-    texture = field("texture")
-    shares = _outside(template, there, *surfaces, field("layers"), texture[0], soft)
-
-    within = np.flatnonzero(surfaces[0] < soft)  # the brain and the fluid around it
-    hull, here = surfaces[0, within], places[:, within]
-    moved = here + push(here, case, hull) if case.label == "tumor" else here
-    folds = head.FOLDS_MM * head.folds.on(axes).reshape(3, -1)
-    there = head.to_template(moved, (shape_bend + folds)[:, within])
-    brain = _brain(template, there, texture[:, within], case)
-    _add_spots(brain, there, spots, spot_mm, soft)
-    mask = np.zeros(shape, np.uint8)
+    texture, layers = textures(rng)
+    lobes, fringe = _around(rng, case.radius_mm, 1.3, 3.5), _around(rng, case.radius_mm, 0.5, 1.1)
+    spots, spot_mm = aging(rng, case.spots)
+    warp = (lambda here, hull: here + push(here, case, hull)) if case.label == "tumor" else None
+    scene = Scene.build(head, axes, soft, texture, layers, case.atrophy, case.caps, warp)
+    add_spots(scene.brain, scene.there, spots, spot_mm, soft)
+    mask = np.zeros(scene.shape, np.uint8)
     if case.label == "tumor":
-        mask.reshape(-1)[within] = _add_tumor(
-            brain, case, here, hull, field("lobes")[:, within], field("fringe")[:, within], soft
+        mask.reshape(-1)[scene.within] = _add_tumor(
+            scene.brain, case, scene.here, scene.hull, scene.field(lobes), scene.field(fringe), soft
         )
-    inside = _inside(hull - DURA_MM, soft)
-    for name, share in brain.items():
-        shares.setdefault(name, np.zeros(len(places[0]), np.float32))[within] += share * inside
-    return {name: share.reshape(shape) for name, share in shares.items()}, mask
+    return scene.shares(), mask
+
+
+@dataclass(eq=False)
+class Scene:
+    """One person's head on a grid, before a lesion is put into it.
+
+    Attributes:
+        axes: places of the voxels' centers, mm in RAS.
+        soft: width of edges, mm.
+        outside: shares of what lies outside the brain, (n,) each, n all voxels.
+        within: (m,) indices of the voxels of the brain and the fluid around it.
+        hull: (m,) distance to the brain's hull in mm, negative inside.
+        here: (3, m) places in the person, mm.
+        there: (3, m) the same places in the template.
+        texture: (3, m) fields of mean 0 that vary over millimeters.
+        brain: shares of the brain's tissues, (m,) each, together 1; lesions are put in here.
+    """
+
+    axes: Axes
+    soft: float
+    outside: dict[str, NDArray[np.float32]]
+    within: NDArray[np.intp]
+    hull: NDArray[np.float32]
+    here: NDArray[np.float32]
+    there: NDArray[np.float32]
+    texture: NDArray[np.float32]
+    brain: dict[str, NDArray[np.float32]]
+
+    @classmethod
+    def build(
+        cls, head: anatomy.Head, axes: Axes, soft: float, texture: anatomy.Waves, layers: anatomy.Waves,
+        atrophy: float, caps: float, warp: Callable[[NDArray, NDArray], NDArray] | None = None, white: float = 0.0,
+        sharper: float = 1.4,
+    ) -> Scene:  # fmt: skip
+        """The head of one person.
+
+        Args:
+            head: the person.
+            axes: places of the voxels' centers, mm in RAS.
+            soft: width of edges, mm.
+            texture: of :func:`textures`.
+            layers: likewise.
+            atrophy: width of the fluid spaces; 0 is the template's.
+            caps: brightness of the white matter beside the ventricles, 0 to 1.
+            warp: from where the tissue at the places (3, m) came, given also ``hull``; mm.
+            white: how much white matter there is beside gray (log odds); 0 is the template's.
+            sharper: exponent that undoes some of the template's blur.
+        """
+        template = anatomy.template()
+        places = np.stack(np.broadcast_arrays(*np.ix_(*axes))).reshape(3, -1)
+        shape_bend = head.SHAPE_MM * head.shape.on(axes).reshape(3, -1)
+        there = head.to_template(places, shape_bend)
+        surfaces = anatomy.sample(template.surfaces, template.to_coarse, there)
+        grain = _on(texture, axes)
+        outside = _outside(template, there, *surfaces, _on(layers, axes), grain[0], soft)
+
+        within = np.flatnonzero(surfaces[0] < soft)
+        hull, here = surfaces[0, within], places[:, within]
+        moved = here if warp is None else warp(here, hull)
+        folds = head.FOLDS_MM * head.folds.on(axes).reshape(3, -1)
+        there = head.to_template(moved, (shape_bend + folds)[:, within])
+        grain = grain[:, within]
+        brain = _brain(template, there, grain, atrophy, caps, white, sharper)
+        return cls(axes, soft, outside, within, hull, here, there, grain, brain)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return tuple(len(axis) for axis in self.axes)
+
+    def field(self, waves: anatomy.Waves) -> NDArray[np.float32]:
+        """Values (fields, m) of smooth random fields in the brain, at most 2.5 from 0."""
+        return _on(waves, self.axes)[:, self.within]
+
+    def shares(self) -> dict[str, NDArray[np.float32]]:
+        """Shares of all tissues, (i, j, k) each."""
+        inside = _inside(self.hull - DURA_MM, self.soft)
+        for name, share in self.brain.items():
+            self.outside.setdefault(name, np.zeros(int(np.prod(self.shape)), np.float32))[self.within] += share * inside
+        return {name: share.reshape(self.shape) for name, share in self.outside.items()}
+
+
+def textures(rng: np.random.Generator) -> tuple[anatomy.Waves, anatomy.Waves]:
+    """Three fields of a few millimeters for tissue, two of centimeters for the layers of the scalp."""
+    return anatomy.Waves.draw(rng, 3, 8, 24, n=64), anatomy.Waves.draw(rng, 2, 40, 100)
+
+
+def aging(rng: np.random.Generator, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places (number, 3) in the template and radii in mm of small lesions of deep white matter."""
+    sites = anatomy.template().white_sites
+    return sites[rng.integers(len(sites), size=number)], rng.uniform(1.3, 4.2, number)
+
+
+def _on(waves: anatomy.Waves, axes: Axes) -> NDArray[np.float32]:
+    return np.clip(waves.on(axes).reshape(len(waves.weights), -1), -2.5, 2.5)
 
 
 def push(places: NDArray, case: plan.Parameters, hull: NDArray) -> NDArray[np.float32]:
@@ -138,21 +211,23 @@ def _outside(
 
 
 def _brain(
-    template: anatomy.Template, there: NDArray, texture: NDArray, case: plan.Parameters
-) -> dict[str, NDArray[np.float32]]:
+    template: anatomy.Template, there: NDArray, texture: NDArray, atrophy: float, caps: float, more: float,
+    sharper: float,
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Shares of white and gray matter, fluid and the bright caps of the ventricles; together 1."""
     gray, white = anatomy.sample(template.tissues, template.to_voxel, there) / 255
     near = anatomy.sample([template.near], template.to_coarse, there)[0]
     # The average of many brains is blurred: the shares are sharpened, and one person's cortex is told by the texture.
-    odds = np.stack([white, gray, np.clip(1 - gray - white, 0, 1)]) ** 1.4
+    odds = np.stack([white, gray, np.clip(1 - gray - white, 0, 1)]) ** sharper
     odds *= np.exp(np.array([[0.3], [0.3], [0.5]], np.float32) * texture)
-    odds[2] *= np.exp(case.atrophy)
+    odds[2] *= np.exp(atrophy)
+    odds[0] *= np.exp(more)
     white, gray, fluid = odds / np.maximum(odds.sum(0), 1e-6)
-    caps = white * np.clip(case.caps * near * (0.75 + 0.35 * texture[0]), 0, 0.9)
-    return {"white": white - caps, "gray": gray, "fluid": fluid, "gliosis": caps}
+    bright = white * np.clip(caps * near * (0.75 + 0.35 * texture[0]), 0, 0.9)
+    return {"white": white - bright, "gray": gray, "fluid": fluid, "gliosis": bright}
 
 
-def _add_spots(brain: dict[str, NDArray], there: NDArray, spots: NDArray, sizes: NDArray, soft: float) -> None:
+def add_spots(brain: dict[str, NDArray], there: NDArray, spots: NDArray, sizes: NDArray, soft: float) -> None:
     """Small bright lesions of the white matter, as age brings them; ``spots`` are places in the template."""
     for spot, size in zip(spots.astype(np.float32), sizes, strict=True):
         close = np.flatnonzero((np.abs(there - spot[:, None]) < size + soft).all(0))

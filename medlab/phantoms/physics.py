@@ -6,6 +6,7 @@ Pure functions; they know no anatomy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,8 @@ SEQUENCES: dict[str, dict[str, float]] = {
     "t1": {"tr": 500, "te": 14},
     "t1c": {"tr": 500, "te": 14},
     "t2": {"tr": 5000, "te": 100},
+    # As an inversion recovery read out at once; an MPRAGE's train of small flip angles changes the contrast little.
+    "mprage": {"tr": 2000, "te": 3, "ti": 800},
 }
 
 # What a fat-saturation pulse leaves of the fat's signal; FLAIR is taken with one.
@@ -129,7 +132,11 @@ def signal(tissue: Tissue, sequence: str) -> float:
     """
     if sequence not in SEQUENCES:
         raise ValueError(f"Expected a sequence of {', '.join(SEQUENCES)}. Received {sequence!r}.")
-    times = SEQUENCES[sequence]
+    return signal_at(tissue, SEQUENCES[sequence])
+
+
+def signal_at(tissue: Tissue, times: Mapping[str, float]) -> float:
+    """Signed signal of a tissue under acquisition times (ms): a spin echo, or with ``ti`` an inversion recovery."""
     return float((inversion_recovery if "ti" in times else spin_echo)(*tissue, **times))
 
 

@@ -1,6 +1,6 @@
 """Plan of a case: every number that a brain with or without a tumor is made from, drawn without making the image.
 
-In: the number of a case, difficulty and seed. Out: its parameters and its head. The same numbers give the same plan.
+In: the number of a case, severity and seed. Out: its parameters and its head. The same numbers give the same plan.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Parameters:
         slice_z_mm: where a 2-D slice is cut, mm to the head.
         noise: deviation of the noise by the white matter's signal.
         bias: largest deviation of the receive gain from 1.
+        grade: ``"high"`` where at least two of three are above the middle of what is drawn: uptake of the contrast
+            agent, share of the necrotic core, width of the edema by the tumor's size; else ``"low"``, and ``"none"``
+            where healthy. A name for how the tumor was made, no grade of the WHO.
     """
 
     label: str
@@ -57,21 +60,22 @@ class Parameters:
     slice_z_mm: float
     noise: float
     bias: float
+    grade: str
 
 
 @functools.lru_cache(maxsize=4096)
-def parameters(index: int, *, difficulty: float = 1.0, seed: int = 0) -> Parameters:
+def parameters(index: int, *, severity: float = 1.0, seed: int = 0) -> Parameters:
     """The parameters of case ``index``, without making its image.
 
     Args:
         index: 0 or above. One of the cases 2k and 2k + 1 is healthy, by chance.
-        difficulty: 0.25 to 4; a harder set has smaller and fainter tumors, more noise and more look-alikes.
+        severity: 0.25 to 4; a harder set has smaller and fainter tumors, more noise and more look-alikes.
         seed: of the whole set.
     """
-    return draw(index, difficulty, seed)[0]
+    return draw(index, severity, seed)[0]
 
 
-def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.Head]:
+def draw(index: int, severity: float, seed: int) -> tuple[Parameters, anatomy.Head]:
     """Parameters and head of a case. Every case draws all numbers in the same order, sick or not, hard or easy."""
     first_is_sick = np.random.default_rng([VERSION, seed, index // 2, 9]).random() < 0.5
     sick = first_is_sick == (index % 2 == 0)
@@ -80,13 +84,13 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     sites = anatomy.template().sites
     site = sites[rng.integers(len(sites))] + rng.uniform(-1.5, 1.5, 3)
     u = rng.random(12)
-    radius = (7 + 13 * u[0]) / difficulty**0.5
+    radius = (7 + 13 * u[0]) / severity**0.5
     x, y, z = head.from_template(site)
     age = u[7]
     lesion = {
         "x_mm": float(x), "y_mm": float(y), "z_mm": float(z), "radius_mm": float(radius),
         "core_share": float(0.3 + 0.45 * u[1]), "edema_mm": float(5 + 0.6 * radius * u[2]),
-        "conspicuity": float(min((0.30 + 0.50 * u[3]) / difficulty**0.7, 1)),
+        "conspicuity": float(min((0.30 + 0.50 * u[3]) / severity**0.7, 1)),
         "agent_mmol_l": float(0.2 + 0.5 * u[4]), "mass_effect": float(0.25 + 0.6 * u[5]),
     }  # fmt: skip
     if not sick:
@@ -94,12 +98,13 @@ def draw(index: int, difficulty: float, seed: int) -> tuple[Parameters, anatomy.
     found = Parameters(
         label=CLASSES[int(sick)],
         **lesion,
-        spots=int(rng.poisson(20 * difficulty * age**2)),
-        caps=float(min(0.8 * difficulty**0.5 * age * u[8], 1)),
+        spots=int(rng.poisson(20 * severity * age**2)),
+        caps=float(min(0.8 * severity**0.5 * age * u[8], 1)),
         atrophy=float(1.2 * (age - 0.4) + 0.4 * (u[9] - 0.5)),
         # Where the lesion is or, in a healthy case, would have been: the place of a slice tells nothing.
         slice_z_mm=float(z + (u[6] - 0.5) * 1.1 * radius),
-        noise=float((0.025 + 0.03 * u[10]) * difficulty**0.5),
+        noise=float((0.025 + 0.03 * u[10]) * severity**0.5),
         bias=float(0.04 + 0.12 * u[11]),
+        grade=("high" if np.sum(u[[1, 2, 4]] >= 0.5) >= 2 else "low") if sick else "none",
     )
     return found, head

@@ -6,69 +6,88 @@ In: a data set's name and parameters, or a reference. Out: a table made without 
 from __future__ import annotations
 
 import functools
+import importlib
 import re
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
 
-from medlab.phantoms import brain, cache, mixture, plan
+from medlab.phantoms import cache, scenario
+from medlab.phantoms.scenario import Scenario
 from medlab.volume import Volume
 
-NAMES = ("phantom:brain-tumor",)
+HOMES = {
+    "phantom:brain-tumor": "brain:TUMOR",
+    "phantom:lung-nodule": "lung:NODULE",
+    "phantom:cardiomegaly": "heart:CARDIOMEGALY",
+    "phantom:stenosis": "vessels:STENOSIS",
+    "phantom:fracture": "bone:FRACTURE",
+    "phantom:ms-lesions": "sclerosis:LESIONS",
+    "phantom:stroke": "stroke:STROKE",
+    "phantom:hippocampus": "hippocampus:ATROPHY",
+}
+"""Where each data set is made: file and object; the file is imported when it is first asked for."""
+
+NAMES = tuple(HOMES)
 
 MOST_CASES = 100_000
 
 _REFERENCE = re.compile(r"(?P<name>phantom:[a-z-]+)\?(?P<query>[^#]*)#(?P<index>\d{1,9})")
-_TYPES = {"rank": int, "size": int, "sequence": str, "difficulty": float, "seed": int, "n": int}
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_TYPES = {"rank": int, "size": int, "severity": float, "seed": int, "n": int}
+_WHOLE, _DECIMAL = re.compile(r"\d{1,10}"), re.compile(r"\d{1,9}(\.\d{1,20})?")
+_LAYOUT = 2  # of a cached case
 
 
-def cases(
-    name: str,
-    *,
-    n: int = 1000,
-    rank: int = 2,
-    size: int | None = None,
-    sequence: str = "flair",
-    difficulty: float = 1.0,
-    seed: int = 0,
-) -> pd.DataFrame:
+def find(name: str) -> Scenario:
+    """The scenario of a data set.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in HOMES:
+        raise ValueError(f"Expected one of {', '.join(NAMES)}. Received {name!r}.")
+    file, _, found = HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"medlab.phantoms.{file}"), found)
+
+
+def cases(name: str, *, n: int = 1000, **options: Any) -> pd.DataFrame:
     """The table of a phantom data set; no image is made yet.
 
     Args:
         name: one of ``NAMES``.
         n: number of cases, each of a patient of its own; half are healthy (of an odd number, one more or less). Case k
             is the same for every n.
-        rank: 2 for axial slices, 3 for volumes.
-        size: voxels along one side of the 240 mm field of view; 128 by default for slices, 64 for volumes.
-        sequence: ``"flair"``, ``"t1"``, ``"t1c"`` (T1 after a contrast agent) or ``"t2"``. The patients stay the same.
-        difficulty: 0.25 to 4; above 1 tumors are smaller and fainter, noise and look-alikes more.
-        seed: another seed gives other patients.
+        **options: ``rank`` (2 for slices or radiographs, 3 for volumes), ``size`` (voxels along a side; each rank has a
+            default), ``severity`` (0.25 to 4; above 1 lesions are smaller and fainter, noise and look-alikes more),
+            ``domain`` (scanner, protocol or site; the patients stay the same), ``seed`` (another seed gives other
+            patients), and the scenario's own choices, such as ``sequence`` of an MR set.
 
     Returns:
-        One row a case: id, patient, image and mask (references), label, and the parameters of
-        :class:`medlab.phantoms.plan.Parameters`. ``attrs`` has ``classes``, ``modality``,
-        ``anatomy`` and ``regions``, the names of the mask's values 0, 1, ...
+        One row a case: id, patient, image and mask (references), label, and the parameters of the scenario. ``attrs``
+        has ``classes``, ``modality``, ``anatomy``, ``regions`` (names of the mask's values 0, 1, ...) and ``note``.
 
     Raises:
         ValueError: an unknown name, or an argument out of its range.
     """
-    _check_name(name)
+    chosen = find(name)
     _check_n(n)
-    size = brain.check(0, rank=rank, size=size, sequence=sequence, difficulty=difficulty, seed=seed)
-    query = f"rank={rank}&size={size}&sequence={sequence}&difficulty={_text(difficulty)}&seed={seed}&n={n}"
+    options = chosen.options(**options)
+    patient = {key: options[key] for key in ("severity", "seed", "domain")}
+    query = _query({**options, "n": n})
+    prefix = re.split("[:-]", name)[1]
     rows = []
     for index in range(n):
-        identity = f"brain-{index:04d}"
+        identity = f"{prefix}-{index:04d}"
         reference = f"{name}?{query}#{index}"
         row = {"id": identity, "patient": identity, "image": reference, "mask": reference}
-        rows.append(row | asdict(plan.parameters(index, difficulty=difficulty, seed=seed)))
+        rows.append(row | dict(chosen.parameters(index, **patient)))
     table = pd.DataFrame(rows)
-    regions = sorted(mixture.LABELS, key=mixture.LABELS.get)
-    table.attrs = {"classes": list(plan.CLASSES), "modality": "MR", "anatomy": "brain", "regions": regions}
+    table.attrs = {
+        "classes": list(chosen.classes), "modality": chosen.modality, "anatomy": chosen.anatomy,
+        "regions": list(chosen.regions), "note": chosen.note,
+    }  # fmt: skip
     return table
 
 
@@ -80,64 +99,78 @@ def open_reference(reference: str, *, kind: str = "image") -> Volume:
     """
     if kind not in ("image", "labels"):
         raise ValueError(f"Expected kind 'image' or 'labels'. Received {kind!r}.")
-    index, options = parse(reference)
-    values = tuple(options[key] for key in ("rank", "size", "sequence", "difficulty", "seed"))
-    image, mask = _arrays(index, *values)
-    image, mask, _ = brain.volumes(image, mask, index, *values)
-    chosen = image if kind == "image" else mask
-    return chosen.replace(array=chosen.array.copy())
+    name, index, options = parse(reference)
+    volume = _volumes(name, index, tuple(options.items()))[kind == "labels"]
+    return volume.replace(array=volume.array.copy())
 
 
-def parse(reference: str) -> tuple[int, dict[str, Any]]:
-    """Index and complete parameters that a reference names.
+def parse(reference: str) -> tuple[str, int, dict[str, Any]]:
+    """Name, index and complete options of the case that a reference names.
 
     Args:
-        reference: such as ``phantom:brain-tumor?rank=2&size=128&sequence=flair&difficulty=1&seed=0&n=1000#17``; what is
-            left out has its default.
+        reference: such as ``phantom:brain-tumor?rank=2&size=128&sequence=flair&severity=1&domain=reference&seed=0``
+            ``&n=1000#17``; what is left out has its default.
 
     Raises:
         ValueError: as :func:`open_reference`.
     """
     match = _REFERENCE.fullmatch(reference)
     if not match:
-        example = "phantom:brain-tumor?rank=2&size=128&sequence=flair&difficulty=1&seed=0&n=1000#17"
+        example = "phantom:brain-tumor?rank=2&size=128&severity=1&seed=0&n=1000#17"
         raise ValueError(f"Expected a reference such as {example!r}. Received {reference!r}.")
-    _check_name(match["name"])
-    options: dict[str, Any] = {"rank": 2, "size": None, "sequence": "flair", "difficulty": 1.0, "seed": 0, "n": 1000}
-    seen = set()
+    chosen = find(match["name"])
     try:
         pairs = parse_qsl(match["query"], keep_blank_values=True, strict_parsing=bool(match["query"]))
     except ValueError:
         raise ValueError(f"Expected key=value joined by & after the '?'. Received {reference!r}.") from None
+    given: dict[str, Any] = {}
+    known = ("rank", "size", *chosen.choices, "severity", "domain", "seed", "n")
     for key, text in pairs:
-        if key not in _TYPES or key in seen:
-            raise ValueError(f"Expected each of {', '.join(_TYPES)} once at most. Received {key!r} in {reference!r}.")
-        seen.add(key)
-        kind = _TYPES[key]
-        if kind is not str and not (_NUMBER if kind is float else re.compile(r"\d{1,10}")).fullmatch(text):
+        if key == "difficulty":
+            raise ValueError(f"'difficulty' is called severity now. Received {reference!r}.")
+        if key not in known or key in given:
+            raise ValueError(f"Expected each of {', '.join(known)} once at most. Received {key!r} in {reference!r}.")
+        kind = _TYPES.get(key, str)
+        if kind is not str and not (_DECIMAL if kind is float else _WHOLE).fullmatch(text):
             raise ValueError(f"Expected a number for {key!r}. Received {text!r} in {reference!r}.")
-        options[key] = kind(text)
-    index = int(match["index"])
-    n = options.pop("n")
+        given[key] = kind(text)
+    index, n = int(match["index"]), given.pop("n", 1000)
     _check_n(n)
     if index >= n:
         raise ValueError(f"Expected a case from 0 to {n - 1}. Received {index} in {reference!r}.")
-    options["size"] = brain.check(index, **options)
-    return index, options
+    return match["name"], index, chosen.options(**given)
 
 
 @functools.lru_cache(maxsize=16)
-def _arrays(
-    index: int, rank: int, size: int, sequence: str, difficulty: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _volumes(name: str, index: int, options: tuple[tuple[str, Any], ...]) -> tuple[Volume, Volume]:
     """Image and mask from the cache on disk, or made now and put there. Image and mask are asked for one by one."""
-    key = f"brain-tumor-{plan.VERSION}-{rank}-{size}-{sequence}-{_text(difficulty)}-{seed}"
-    shape = (size,) * rank
-    found = cache.load(key, index, ((np.dtype(np.int16), shape), (np.dtype(np.uint8), shape)))
+    chosen, given = find(name), dict(options)
+    key = f"{_LAYOUT}-{name}-{chosen.version}-{_query(given)}"
+    found = cache.load(key, index)
     if found is None:
-        found = brain.render(index, rank, size, sequence, difficulty, seed)
-        cache.save(key, index, found)
-    return found
+        image, labels = chosen.render(index, **given)
+        # The parameters are quickly had; a new one among them must not be missed because of an old file.
+        about = {key: value for key, value in image.info.items() if key != "parameters"}
+        facts = {"affine": image.affine.ravel().tolist(), "rank": image.rank, "modality": image.modality, "info": about}
+        found = [image.array, labels.array], facts
+        cache.save(key, index, *found)
+    (image, labels), facts = found
+    affine = np.array(facts["affine"]).reshape(4, 4)
+    parameters = chosen.parameters(index, **{key: given[key] for key in ("severity", "seed", "domain")})
+    info = {**facts["info"], "parameters": dict(parameters)}
+    return (
+        Volume(image, affine, "image", facts["modality"], info, facts["rank"]),
+        Volume(labels, affine, "labels", facts["modality"], {}, facts["rank"]),
+    )
+
+
+def ensure(name: str, index: int, options: dict[str, Any]) -> None:
+    """Makes sure that a case lies in the cache on disk."""
+    _volumes(name, index, tuple(options.items()))
+
+
+def _query(options: dict[str, Any]) -> str:
+    return "&".join(f"{key}={_text(value) if key == 'severity' else value}" for key, value in options.items())
 
 
 def _text(number: float) -> str:
@@ -145,11 +178,6 @@ def _text(number: float) -> str:
     return repr(float(number)).removesuffix(".0")
 
 
-def _check_name(name: str) -> None:
-    if name not in NAMES:
-        raise ValueError(f"Expected one of {', '.join(NAMES)}. Received {name!r}.")
-
-
 def _check_n(n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MOST_CASES:
+    if not scenario.whole(n) or not 1 <= n <= MOST_CASES:
         raise ValueError(f"Expected n from 1 to {MOST_CASES} cases. Received {n!r}.")

@@ -22,9 +22,14 @@ def test_volumes_are_classified_explained_and_their_price_is_told(tmp_path):
     assert auc["low"] <= auc["value"] <= auc["high"]
     assert auc["value"] > 0.75
     assert (found["n"], found["epochs"], found["model"]) == (80, 6, "resnet10")
-    scores = found["explanation_scores"]
-    assert scores["mass_inside"] > 0
-    assert 0.005 < scores["chance"] < 0.03  # the tumors' share of a head's volume with the air around it
+    assert found["layer"]
+    score = {(row["method"], row["score"]): row for row in found["explanations"]}
+    hit = score["grad_cam", "pointing_game"]
+    assert hit["low"] <= hit["value"] <= hit["high"]
+    assert score["mask", "pointing_game"]["value"] == 1
+    # Noise has as much of its mass in the tumors as they have of a head's volume with the air around it.
+    assert 0.005 < score["random", "mass_inside"]["value"] < 0.03
+    assert score["grad_cam", "mass_inside"]["value"] > score["random", "mass_inside"]["value"]
     costs = found["costs"]
     # 20 slices through one 2-D network: as many times the maps, the same weights but for the first filters' channels.
     assert costs["2.5-D"]["map_mb"] / costs["2-D"]["map_mb"] == pytest.approx(20, rel=0.1)
@@ -38,4 +43,4 @@ def test_real_volumes(tmp_path, data_folder):
     found = run(tmp_path, *(word for name, value in values.items() for word in ("-p", name, value)))
     assert found["dataset"] == "adrenalmnist3d"
     assert found["n"] == 60
-    assert found["explanation_scores"] == {}
+    assert {row["score"] for row in found["explanations"] if row["method"] == "grad_cam"} == {"randomization"}
