@@ -85,6 +85,8 @@ def test_a_phantom_is_standardized_as_what_it_was_taken_with(name, options, moda
     cases = load.dataset(name, n=2, **options)
     assert cases.info["modality"] == cases.volume(cases.ids[0]).modality == modality
     assert batches.recipe_for(cases).name == recipe
+    if modality == "CT":
+        assert standardize.PRESETS[recipe.removeprefix("CT-")] == cases.volume(cases.ids[0]).info["window"]
     assert batches.recipe_for(cases_of(pictures(modality="CT"))).name == "scale", "8 bits are no HU"
     hu = Volume(np.zeros((3, 4), np.int16), modality="CT")
     assert batches.recipe_for(cases_of([hu])).name == "CT"

@@ -245,3 +245,13 @@ def test_a_mask_from_another_place_is_refused():
     assert moved.shape == volume.shape
     with pytest.raises(ValueError, match=r"mask in the same place.*standardize.match"):
         slice_image(volume, index=0, mask=moved)
+
+
+def test_values_as_the_scanner_gave_them_are_shown_in_the_window_that_is_named():
+    array = np.array([[-1000, 0], [40, 1000]], np.int16)
+    volume = Volume(array, np.eye(4), modality="CT", info={"window": (40, 80)}, rank=2)
+    assert auto_window(volume) == (40.0, 80.0)
+    picture = slice_image(volume)
+    # 0 HU and 1000 HU are the ends of the window 0 to 80 or beyond, 40 HU its middle.
+    assert sorted(picture[..., 0].ravel()) == [0, 0, pytest.approx(127.5, abs=1), 255]
+    assert auto_window(volume.replace(array=(array / 1000).astype(np.float32)))[1] < 2.1

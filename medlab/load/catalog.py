@@ -157,7 +157,7 @@ def _phantom(name: str, size: int | None, seed: int, options: dict[str, Any]) ->
     if any(options.get(key, values[0]) != values[0] for key, values in found.choices.items()):
         info["modality"] = open_reference(table["image"].iloc[0]).modality  # a CT set may be seen as radiographs
     if info["modality"] == "CT" and found.window:
-        info["window"] = found.window
+        info["window"] = found.window[0]
     info |= {"regions": list(found.regions), "note": found.note}
     table.attrs = {}
     return Cases(table, list(found.classes), name, False, open_reference, info)

@@ -243,7 +243,7 @@ FRACTURE = Scenario(
     sizes={2: (128, 32, 512), 3: (64, 32, 128)},
     choices={"technique": ("ct", "radiograph")},
     domains=DOMAINS,
-    window="bone",
+    window=("bone", 400, 1800),
     version=VERSION,
     note=(
         "Radiograph or CT of a long bone near a joint, with or without a fracture; nothing in it is from a "

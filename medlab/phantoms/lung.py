@@ -237,7 +237,7 @@ NODULE = Scenario(
     sizes={2: (128, 32, 256), 3: (64, 32, 128)},
     choices={"technique": ("ct", "radiograph")},
     domains=DOMAINS,
-    window="lung",
+    window=("lung", -600, 1500),
     version=VERSION,
     note=(
         "CT or radiograph of a chest with or without one nodule; nothing in it is from a patient. The chest is "

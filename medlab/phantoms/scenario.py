@@ -41,7 +41,8 @@ class Scenario:
         render: ``render(index, *, rank, size, severity, seed, domain, **choices)``: image and labels on the same grid.
         narrower: for a rank at which not every value of a choice makes sense, those that do; the first is its default
             there, as ``{3: {"technique": ("ct",)}}``.
-        window: name of the CT window (``medlab.standardize``) that shows what the set is about, where it is CT.
+        window: name, center and width in HU of the window (``medlab.standardize.PRESETS``) that shows what the set is
+            about, where it is CT.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Scenario:
     parameters: Callable[..., Mapping[str, Any]]
     render: Callable[..., tuple[Volume, Volume]]
     narrower: Mapping[int, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    window: str | None = None
+    window: tuple[str, float, float] | None = None
 
     def options(self, **given: Any) -> dict[str, Any]:
         """All arguments of :attr:`render` but the index, those that are left out with their defaults.

@@ -158,6 +158,8 @@ def _volumes(name: str, index: int, options: tuple[tuple[str, Any], ...]) -> tup
     affine = np.array(facts["affine"]).reshape(4, 4)
     parameters = chosen.parameters(index, **{key: given[key] for key in ("severity", "seed", "domain")})
     info = {**facts["info"], "parameters": dict(parameters)}
+    if chosen.window and facts["modality"] == "CT":
+        info["window"] = chosen.window[1:]
     return (
         Volume(image, affine, "image", facts["modality"], info, facts["rank"]),
         Volume(labels, affine, "labels", facts["modality"], {}, facts["rank"]),

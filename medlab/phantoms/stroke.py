@@ -268,7 +268,7 @@ STROKE = scenario.Scenario(
     sizes=brain.SIZES,
     choices={},
     domains=tuple(tomograph.DOMAINS),
-    window="brain",
+    window=("brain", 40, 80),
     version=VERSION,
     note="Heads with and without an ischemic infarct, as CT without contrast agent. The brain is the ICBM 152 "
     "template, bent differently for each person; skull, arteries and territories are plain shapes. Attenuations by "

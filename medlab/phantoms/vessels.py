@@ -219,7 +219,7 @@ STENOSIS = Scenario(
     sizes={2: (128, 32, 256), 3: (64, 32, 128)},
     choices={"technique": ("ct", "mr")},
     domains=DOMAINS,
-    window="angiography",
+    window=("angiography", 300, 600),
     version=VERSION,
     note=(
         "CT or MR angiography of a carotid artery that forks, with or without a stenosis; nothing in it is from a "

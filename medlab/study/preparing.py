@@ -33,7 +33,8 @@ def prepare(
         limit: at most so many cases a split.
         size: pixels along one side; None keeps the data set's own. For segmentation the images keep their voxels and
             are cropped or padded to it; None then keeps images of one shape, and trains on patches of others.
-        recipe: what :func:`medlab.standardize.recipe` takes, or ``"auto"``.
+        recipe: what :func:`medlab.standardize.recipe` takes; ``"auto"``: by the modality; ``"measured"``: proposed from
+            the training cases.
         seed: decides the splits, and which cases a limit keeps.
         options: further arguments of the data set.
         task: ``"classification"``, ``"segmentation"``, or ``"auto"``: the former where the cases have labels.

@@ -121,8 +121,9 @@ def projection(
 
 
 def auto_window(volume: Volume | ArrayLike) -> tuple[float, float]:
-    """The (center, width) that shows the 0.5th to the 99.5th percentile of the volume's finite values.
+    """The (center, width) that ``info["window"]`` names, else the 0.5th to the 99.5th percentile of the finite values.
 
+    The named one, in HU, is for values as the scanner gave them, whole numbers: what was standardized has other values.
     Of large volumes an even sample of about a million values is taken. Where the percentiles coincide the extremes
     are used; a constant image has a width of 1 and becomes mid-gray. Pictures in 8-bit color are shown as they are.
     """
@@ -131,6 +132,9 @@ def auto_window(volume: Volume | ArrayLike) -> tuple[float, float]:
         return 127.5, 255.0
     if volume.kind == "labels":
         return 0.5, 1.0
+    named = volume.info.get("window")
+    if named is not None and volume.array.dtype.kind in "iu":
+        return float(named[0]), float(named[1])
     array = volume.array if _is_color(volume) or volume.array.ndim == volume.rank else volume.array[..., 0]
     flat = array.reshape(-1)
     # A step that shares no factor with the row length, so that the sample does not follow a column.
