@@ -97,8 +97,16 @@ def test_the_same_seed_gives_the_same_numbers():
     assert first.history["loss"][0] != other.history["loss"][0]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts, as in a terminal; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path, optimizer, capsys):
+def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path, optimizer, capsys, ctrl_c):
     data, held_out = blobs(48, 0), blobs(16, 1)
     wish = {"epochs": 4, "optimizer": optimizer}
     whole = quiet(network(), data, held_out, augment=shift, run=tmp_path / "whole", **wish)

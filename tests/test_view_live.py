@@ -93,3 +93,17 @@ def test_the_button_ends_a_running_training(kernel):
     plain = run(kernel, HEADLESS)
     assert plain["stderr"] == ""
     assert sum(line.startswith("epoch ") for line in plain["stdout"].splitlines()) == 2
+
+
+def test_all_cells_sent_at_once_run_in_their_order(kernel):
+    """As JupyterLab's Run All sends them: they wait while the training looks for clicks."""
+    train = "train.fit(model, data, data, epochs=30, batch_size=8); order = ['fit']"
+    cells = [PREPARE, train, *(f"order.append({n})" for n in range(4)), "print('ORDER', order)"]
+    asked, numbers = [kernel.execute(code) for code in cells], {}
+    end = time.time() + 120
+    while len(numbers) < len(cells) and time.time() < end:
+        reply = kernel.get_shell_msg(timeout=120)
+        assert reply["content"]["status"] == "ok"
+        numbers[reply["parent_header"]["msg_id"]] = reply["content"]["execution_count"]
+    assert [numbers[one] for one in asked] == [1, 2, 3, 4, 5, 6, 7]
+    assert "ORDER ['fit', 0, 1, 2, 3]" in run(kernel, "print('ORDER', order)")["stdout"]

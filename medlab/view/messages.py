@@ -7,7 +7,6 @@ interrupt button remains.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from typing import Any
@@ -23,10 +22,10 @@ def deliver(comm_id: str) -> None:
     from IPython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)
-    socket = None if kernel is None else _socket(kernel)
-    if socket is None:
+    stream = None if kernel is None else _stream(kernel)
+    if not (hasattr(stream, "_run_callback") and getattr(stream, "_recv_callback", None)):
         return
-    for frames in _waiting(socket):
+    for frames in _waiting(stream.socket):
         _, parts = kernel.session.feed_identities(frames, copy=False)
         # Signature, header, parent, metadata, content; Session.deserialize takes each signature only once.
         kind = json.loads(bytes(parts[1]))["msg_type"]
@@ -34,16 +33,17 @@ def deliver(comm_id: str) -> None:
             message = kernel.session.deserialize(parts, content=True, copy=False)
             kernel.comm_manager.comm_msg(None, None, message)
         else:
-            _later(kernel, frames)
+            # As if the stream had read it now: one that it has read already is a step ahead, and stays so.
+            stream._run_callback(stream._recv_callback, frames)
 
 
-def _socket(kernel: Any) -> Any:
+def _stream(kernel: Any) -> Any:
     """Where messages for the main thread wait: in ipykernel 7 a pair inside the process, before it the shell's own."""
     thread = getattr(kernel, "shell_channel_thread", None)
     if thread is None:
-        return getattr(getattr(kernel, "shell_stream", None), "socket", None)
+        return getattr(kernel, "shell_stream", None)
     pair = getattr(getattr(thread, "manager", None), "_shell_channel_to_main", None)
-    return getattr(pair, "to_socket", None)
+    return getattr(pair, "to_stream", None)
 
 
 def _waiting(socket: Any) -> list[Any]:
@@ -56,11 +56,3 @@ def _waiting(socket: Any) -> list[Any]:
             found.append(socket.recv_multipart(zmq.NOBLOCK, copy=False))
         except zmq.Again:
             return found
-
-
-def _later(kernel: Any, frames: Any) -> None:
-    """Has the kernel take up a message when the cell is done, as if it had read it then."""
-    if getattr(kernel, "shell_channel_thread", None) is not None:
-        asyncio.ensure_future(kernel.shell_main(None, frames))  # noqa: RUF006 - the loop of the kernel keeps it
-    else:
-        kernel.schedule_dispatch(kernel.dispatch_shell, frames)
