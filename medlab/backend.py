@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -46,8 +47,14 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
+def _expected(record: logging.LogRecord) -> bool:
+    """Lets pass what TensorFlow warns of, but for retracing: several models in one session are traced one by one."""
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
 _choose()
 with _quiet():
     import keras
+logging.getLogger("tensorflow").addFilter(_expected)
 
 __all__ = ["keras"]

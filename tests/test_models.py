@@ -1,5 +1,6 @@
 """Networks: names, sizes, weights counted by hand, one step that lowers the loss, saving, and errors."""
 
+import logging
 import warnings
 
 import keras
@@ -205,3 +206,13 @@ def test_the_last_map_lies_over_what_it_looks_at(make, side):
     reached = keras.ops.convert_to_numpy(maps(rows))[:, cells // 2].sum(axis=(1, 2)).astype(float)
     center = (cells // 2 + 0.5) * side / cells - 0.5
     assert abs(np.average(np.arange(side), weights=reached) - center) <= 1
+
+
+def test_tracing_several_models_is_no_warning_and_other_warnings_are(caplog):
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level(logging.WARNING, "tensorflow"):
+        logger.propagate, before = True, logger.propagate
+        logger.warning("5 out of the last 9 calls to %s triggered tf.function retracing.", "one_step")
+        logger.warning("something else")
+        logger.propagate = before
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
