@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medlab.augment import artifacts
+from medlab.volume import Volume
 
 NAMES = [name for name in artifacts.__all__ if name not in ("standard", "every")]
 
@@ -48,6 +49,37 @@ def test_the_unit_of_the_image_does_not_matter(name):
 def test_the_same_generator_gives_the_same_image(name):
     array = picture()
     np.testing.assert_array_equal(damage(name, array, 3), damage(name, array, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_stands_for_its_generator(name):
+    array, function = picture(), getattr(artifacts, name)
+    for seed in (7, np.int64(7)):
+        np.testing.assert_array_equal(function(array, rng=seed), damage(name, array, 3, seed=7))
+
+
+BARELY = {
+    "beam_hardening": {"spread": 1e-4}, "bias_field": {"strength": 1e-6}, "blur": {"sigma": 1e-3},
+    "brightness": {"offset": 1e-6}, "collimation": {"fraction": 1e-6}, "contrast": {"factor": 1 - 1e-6},
+    "dropped_pixels": {"fraction": 1e-6}, "dropped_slices": {"fraction": 1e-6}, "exposure": {"photons": 1e14},
+    "gamma": {"exponent": 1 + 1e-6}, "gaussian_noise": {"std": 1e-6}, "ghosting": {"strength": 1e-6},
+    "gibbs_ringing": {"fraction": 1 - 1e-6}, "grid_lines": {"strength": 1e-6}, "motion": {"translation": 1e-6},
+    "poisson_noise": {"photons": 1e14}, "rician_noise": {"std": 1e-6}, "ring": {"strength": 1e-6},
+    "scatter": {"ratio": 1e-6}, "shadow": {"loss": 1e-6}, "speckle": {"strength": 1e-6}, "spike": {"strength": 1e-6},
+    "thick_slices": {"thickness": 1 + 1e-6},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(32, 30), (14, 15, 16)])
+@pytest.mark.parametrize("name", sorted(BARELY))
+def test_next_to_nothing_changes_next_to_nothing_up_to_the_border(name, shape):
+    array = picture(shape) + np.indices(shape)[0][..., None] / np.float32(shape[0])  # no dark margin
+    out = getattr(artifacts, name)(array, **BARELY[name], rng=0)
+    assert np.abs(out - array).max() < 1e-3 * array.std()
+
+
+def test_all_artifacts_but_a_piece_of_metal_can_be_next_to_nothing():
+    assert {*NAMES} - {*BARELY} == {"metal_streak"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,6 +195,27 @@ def test_tiny_images_stay_finite(name, shape):
 def test_severities_are_checked(name):
     with pytest.raises(ValueError, match="severity between 0"):
         damage(name, picture(), 5.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slices_are_not_taken_for_channels(name):
+    volume = picture((6, 7, 17))
+    with pytest.raises(
+        ValueError, match=r"\(6, 7, 17\), which would be a picture of 17 channels. .* add \[..., None\]"
+    ):
+        damage(name, volume[..., 0], 3)
+    with pytest.raises(ValueError, match=r"Received a Volume: give volume.array, with \[..., None\]"):
+        damage(name, Volume(volume[..., 0]), 3)
+    assert damage(name, volume, 3).shape == (6, 7, 17, 1)
+    assert damage(name, np.repeat(volume, 17, 3), 3).shape == (6, 7, 17, 17)  # a volume may have as many as it has
+    assert damage(name, volume[..., :16, 0], 3).shape == (6, 7, 16)
+
+
+@pytest.mark.parametrize("rng", [-1, 1.5, None, "seed", np.random])
+@pytest.mark.parametrize("name", ["gaussian_noise", "motion", "poisson_noise", "exposure", "speckle", "bias_field"])
+def test_what_is_no_source_of_randomness_is_refused(name, rng):
+    with pytest.raises(ValueError, match=r"Expected rng as a numpy Generator, .* or a seed of 0 or above"):
+        getattr(artifacts, name)(picture(), rng=rng)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,23 @@ def test_metal_is_bright_and_streaks_leave_other_slices_alone():
     np.testing.assert_array_equal(artifacts.metal_streak(array, density=0, rng=rng()), array)
 
 
+@pytest.mark.parametrize("depth", [None, 6])
+def test_metal_stands_in_a_body_that_is_white_in_more_than_half_of_the_image(depth):
+    array = (disk(64, 30, depth) > 0.5).astype(np.float32)
+    assert array.mean() > 0.6
+    inside, air = array.reshape(64, 64, -1)[..., 0] == 1, np.hypot(*(np.indices((64, 64)) - 31.5)) > 33
+    change = []
+    for severity in (1, 3, 5):
+        out = artifacts.metal_streak(array, severity=severity, rng=rng()).reshape(64, 64, -1)
+        touched = next(one for one in np.moveaxis(out, 2, 0) if not np.array_equal(one, inside))
+        rod = touched == 1  # the metal has the image's largest value; around it streaks and noise change everything
+        assert 9 <= rod.sum() < 60
+        assert (rod & inside).sum() >= 9
+        change.append(float(np.abs(touched[air]).mean()))
+    assert 0 < change[0] < change[1] < change[2]
+    np.testing.assert_array_equal(artifacts.metal_streak(array, severity=0, rng=rng()), array)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+import medlab
 from medlab.augment import artifacts
 
 
@@ -68,6 +69,18 @@ def test_what_lies_inside_the_cut_is_not_touched():
     np.testing.assert_allclose(artifacts.gibbs_ringing(fine, fraction=0.5), fine.mean(), atol=1e-5)
 
 
+@pytest.mark.parametrize("n", [12, 13])
+def test_the_outermost_line_fades_steadily_until_it_is_cut(n):
+    wave = np.cos(2 * np.pi * (n // 2) * np.arange(n) / n)[:, None, None] * np.ones((1, n, 1)) + 5
+    low = wave.min()
+    # All is kept at 1; at 1 - 1 / n an outermost line of an even number is gone, halfway there it has half its height.
+    outermost = {12: {1 - 1e-9: 1, 1 - 0.5 / n: 0.5, 1 - 1 / n: 0}, 13: {1 - 1e-9: 1, 1 - 1 / n: 0.5, 1 - 2 / n: 0}}[n]
+    for fraction, height in outermost.items():
+        # The wave's mean above the image's smallest value is as large as the wave is high: no value falls below 0.
+        truth = low + np.abs((wave - wave.mean()) * height + wave.mean() - low)
+        np.testing.assert_allclose(artifacts.gibbs_ringing(wave, fraction=fraction), truth, atol=1e-5)
+
+
 def test_motion_keeps_the_middle_of_k_space():
     array = blob(40, 44)
     for seed in range(8):
@@ -100,6 +113,32 @@ def test_a_patient_who_only_moves_along_one_side_of_k_space_has_a_known_image():
         shifted = near + (shift - whole) * (far - near)
     space = np.where(moved, np.fft.fft(shifted, axis=1), np.fft.fft(array[..., 0], axis=1))
     np.testing.assert_allclose(out[..., 0], np.abs(np.fft.ifft(space, axis=1)), atol=1e-4)
+
+
+def test_a_moved_image_repeats_its_outermost_voxels():
+    """A picture of stripes along one axis looks the same wherever it is moved along that axis."""
+    stripes = np.repeat(np.random.default_rng(0).random((40, 1, 1)), 44, 1)
+    state = rng(3)
+    state.integers(2)
+    draws, luck = state.uniform(-1, 1, (2, 5)), state.random(1)
+    out = artifacts.motion(stripes, translation=0.1, moves=1, axis=0, rng=rng(3))
+    when = (np.fft.fftfreq(40) * 40 + 20) / 40
+    late = when >= luck[0]
+    moved, draw = (~late, draws[0]) if late[0] else (late, draws[1])
+    # By hand: each row shows what lay a shift before it, between two rows linearly, the outermost ones repeated.
+    seen = np.interp(np.arange(40) - 0.1 * 40 * draw[3], np.arange(40), stripes[:, 0, 0]) - stripes.min()
+    space = np.where(moved, np.fft.fft(seen), np.fft.fft(stripes[:, 0, 0] - stripes.min()))
+    truth = np.abs(np.fft.ifft(space)) + stripes.min()
+    np.testing.assert_allclose(out[..., 0], np.repeat(truth[:, None], 44, 1), atol=1e-5)
+
+
+@pytest.mark.data
+def test_a_cropped_volume_without_motion_stays_as_it_is(data_folder):
+    volume = medlab.read(data_folder / "hippocampus" / "images" / "hippocampus_001.nii.gz")
+    array = volume.array.astype(np.float32)[..., None]
+    for size in ({"translation": 1e-6}, {"rotation": 1e-5}):
+        out = artifacts.motion(array, **size, rng=rng())
+        assert np.sqrt(((out - array) ** 2).mean()) < 1e-4 * array.std()
 
 
 def test_thick_slices_by_hand():

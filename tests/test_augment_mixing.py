@@ -97,7 +97,10 @@ def test_arguments_stay_and_one_case_stays_itself(mix):
         ({"y": np.zeros(7)}, r"for 8 images. Received shape \(7,\)"),
         ({"x": np.zeros((8, 16))}, r"\(n, i, j\[, k\], c\)"),
         ({"alpha": 0}, "alpha above 0"),
-        ({"keys": np.zeros(8)}, "8 integer keys"),
+        ({"keys": np.zeros(8)}, r"8 integer keys, .* shape \(8,\) and dtype float64"),
+        ({"keys": np.arange(-1, 7)}, "keys of 0 or above. Received -1"),
+        ({"seed": -1}, "seed as a whole number of 0 or above. Received -1"),
+        ({"seed": 0.5}, "seed as a whole number of 0 or above. Received 0.5"),
     ],
 )
 def test_errors_say_what_is_wrong(mix, changes, message):

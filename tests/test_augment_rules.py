@@ -69,6 +69,14 @@ def test_every_kind_states_its_reason():
     assert augment.policy("MR", rank=2, seed=0, flip=()).flip == ()
 
 
+def test_whole_numbers_of_any_kind_are_seeds_keys_and_axes():
+    x = batch(3)
+    plain = augment.policy("MR", rank=2, seed=5, flip=(0,), crop=12)(x, keys=np.arange(3))[0]
+    policy = augment.policy("MR", rank=2, seed=np.uint8(5), flip=np.int64(0), crop=np.array([12, 12]))
+    for keys in ([0, 1, 2], np.arange(3, dtype=np.uint8), np.arange(3)[:, None]):
+        np.testing.assert_array_equal(policy(x, keys=keys)[0], plain)
+
+
 def test_nothing_changes_with_the_policy_none():
     x = batch()
     out, mask = augment.policy("none", rank=2, seed=0)(x, x[..., 0])
@@ -149,6 +157,27 @@ def test_constant_images_and_empty_batches():
         (lambda: augment.policy("MR", rank=3, seed=0)(np.zeros((2, 8, 8, 1))), r"\(n, i, j, k, c\)"),
         (lambda: augment.policy("MR", rank=2, seed=0)(np.zeros((2, 8, 8, 1)), np.zeros((2, 8, 7))), "Expected masks"),
         (lambda: augment.policy("MR", rank=2, seed=0)(np.zeros((2, 8, 8, 1)), keys=np.zeros(3, int)), "2 integer keys"),
+        (
+            lambda: augment.policy("MR", rank=2, seed=0)(batch(2), keys=np.array([0.0, 1.0])),
+            r"shape \(2,\) and dtype fl",
+        ),
+        (lambda: augment.policy("MR", rank=2, seed=0)(batch(2), keys=np.array([3, -4])), "keys of 0 or above. .* -4"),
+        (lambda: augment.policy("MR", rank=2, seed=-1), "seed as a whole number of 0 or above. Received -1"),
+        (lambda: augment.policy("MR", rank=2, seed=1.5), "seed as a whole number of 0 or above. Received 1.5"),
+        (lambda: augment.policy("MR", rank=2, seed=None), "seed as a whole number of 0 or above. Received None"),
+        (lambda: augment.Policy("own", 2, -1), "seed as a whole number of 0 or above. Received -1"),
+        (
+            lambda: augment.policy("MR", rank=2, seed=0, elastic=None),
+            "elastic of 0 or above, 0 for none. Received None",
+        ),
+        (lambda: augment.policy("MR", rank=2, seed=0, rotation="10"), "rotation of 0 or above, 0 for none. .* '10'"),
+        (lambda: augment.policy("MR", rank=2, seed=0, elastic_cells=None), "elastic_cells as a whole number. .* None"),
+        (lambda: augment.policy("MR", rank=2, seed=0, space_probability=None), "space_probability between 0 and 1"),
+        (lambda: augment.policy("MR", rank=2, seed=0, flip="lr"), r"flip as axes between 0 and 1, .* Received 'lr'"),
+        (lambda: augment.policy("MR", rank=3, seed=0, flip=True), r"flip as axes between 0 and 2, .* Received True"),
+        (lambda: augment.policy("MR", rank=2, seed=0, flip=(0.5,)), r"flip as axes between 0 and 1, .* \(0.5,\)"),
+        (lambda: augment.policy("MR", rank=3, seed=0, crop="big"), "crop as 3 numbers of voxels, or one for all axes"),
+        (lambda: augment.policy("MR", rank=3, seed=0, spacing=2.0), "spacing as 3 spacings in mm. Received 2.0"),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):

@@ -34,6 +34,8 @@ def test_hu_windows():
         ({"preset": "lungs"}, "No window preset 'lungs'. There are abdomen"),
         ({"center": 40}, "center and a width above 0"),
         ({"center": 40, "width": 0}, "width above 0"),
+        ({"center": 0, "width": np.inf}, "both finite. Received center=0, width=inf"),
+        ({"center": np.nan, "width": 10}, "both finite"),
     ],
 )
 def test_windows_that_cannot_be(arguments, message):

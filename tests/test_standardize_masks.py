@@ -51,6 +51,21 @@ def test_a_slice_of_ct_and_a_windowed_one():
     assert 0.3 < standardize.foreground(inside).array.mean() < 0.7, "no air: Otsu's threshold"
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_a_ct_without_air_is_body_everywhere(kind):
+    """Fat, muscle and a vessel with contrast: Otsu's threshold would take the vessel for the body."""
+    rng = np.random.default_rng(0)
+    hu = rng.normal(40, 15, (20, 20, 20))
+    hu[:5] = rng.normal(-100, 10, (5, 20, 20))
+    hu[9:12, 9:12] = 350
+    assert standardize.foreground(Volume(hu.astype(kind), modality="CT")).array.all()
+    stored = np.zeros((20, 20, 20), np.int16)
+    for tissue in (300, 1064):
+        stored[5:15, 5:15, 5:15] = rng.normal(tissue, 15, (10, 10, 10))
+        found = standardize.foreground(Volume(stored, modality="CT")).array
+        np.testing.assert_array_equal(found, stored > 0, "stored values without their offset: air is 0")
+
+
 def test_the_collimated_border_of_a_radiograph():
     rng = np.random.default_rng(0)
     array = rng.normal(5, 0.5, (80, 100))

@@ -161,6 +161,26 @@ def test_a_ct_data_set_gets_one_scale_one_spacing_one_shape():
     assert recipe.table["why"].str.len().min() > 10
 
 
+def test_a_ct_data_set_that_names_its_window_gets_it():
+    rng = np.random.default_rng(0)
+    volumes = [volume((20, 20, 20), (1, 1, 1)) for _ in range(3)]
+    for one in volumes:
+        one.array[one.array > 0] = rng.normal(40, 20, 1000)
+    cases = table(volumes, labels=list("aba"), modality="CT", window="brain")
+    assert standardize.fingerprint(cases).window == "brain"
+    recipe = standardize.recipe("auto", cases, crop_to_foreground=None)
+    steps = recipe.plain_steps()
+    assert steps["window"] == {"preset": "brain"}
+    assert "fixed_zscore" not in steps
+    assert "40 HU, 80 wide" in dict(recipe.why)["window"]
+    np.testing.assert_array_equal(recipe(volumes[0]).array, standardize.recipe("CT-brain")(volumes[0]).array)
+    again = standardize.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    for unknown in ("kidney", None, (40, 80)):
+        cases = table(volumes, labels=list("aba"), modality="CT", window=unknown)
+        assert "fixed_zscore" in standardize.recipe("auto", cases).plain_steps()
+
+
 def test_the_proposal_is_json_with_its_reasons_and_repeats_itself():
     volumes = [volume((40, 30, 20), (1, 1, 3), codes="LPS"), volume((44, 36, 22), (1, 1, 2.5))]
     recipe = standardize.recipe("auto", volumes)

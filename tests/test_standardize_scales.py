@@ -132,6 +132,9 @@ def test_a_white_stripe_lies_at_the_peak_of_white_matter():
     zero = volume.array[0, 0] - moved.array[0, 0] / scale
     assert zero == pytest.approx(100, abs=0.4)
     assert standardize.tissue_peak(volume, "T1", None) == pytest.approx((100,), abs=0.5)
+    for contrast in ("t1", "flair", "Flair"):
+        found = standardize.tissue_peak(volume, contrast, None)
+        assert found == standardize.tissue_peak(volume, contrast.upper(), None), "capitals do not matter"
     assert standardize.tissue_peak(volume, "T2", None) == pytest.approx((70,), abs=0.5), "the highest peak"
 
 
@@ -211,3 +214,9 @@ def test_a_preset_with_another_spelling_names_the_right_one():
     for wrong, right in (("angio", "angiography"), ("soft tissue", "soft-tissue"), ("Liver", "liver")):
         with pytest.raises(ValueError, match=f"Did you mean '{right}'"):
             standardize.window(Volume(np.zeros((2, 2))), preset=wrong)
+
+
+def test_a_white_stripe_without_any_value_is_zero():
+    few = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2))
+    out = standardize.white_stripe(few, "FLAIR", None, width=0.01).array
+    assert np.isfinite(out).all()

@@ -225,6 +225,10 @@ def test_crop_or_pad_keeps_each_voxel_where_it_was():
     [
         (lambda v: standardize.resample(v, (1, 1)), "spacing in mm above 0, one number or 3"),
         (lambda v: standardize.resample(v, 0), "above 0"),
+        (lambda v: standardize.resample(v, "1mm"), "a spacing in mm above 0, one number or 3. Received '1mm'"),
+        (lambda v: standardize.resample(v.array, 1.0), "Expected a Volume. Received ndarray"),
+        (lambda v: standardize.resample(v.replace(array=v.array + 1e300), 2.0), "the largest of float32"),
+        (lambda v: standardize.orient(v, 5), "Expected 3 letters"),
         (lambda v: standardize.resize(v, (4, 4, 2.5)), "whole numbers"),
         (lambda v: standardize.crop_or_pad(v, (4, 0, 4)), "above 0"),
         (lambda v: standardize.resize(v.replace(array=v.array * np.nan), 4), "medlab.clean.repair"),
@@ -242,3 +246,67 @@ def test_labels_of_all_types_keep_them():
         assert moved.array.dtype == kind
         assert (moved.array == 1).all()
     assert standardize.resize(Volume(np.ones((1, 1, 3))), 2).array.tolist() == np.ones((2, 2, 2)).tolist()
+
+
+def middle(labels):
+    """Center of all labeled voxels, mm."""
+    return geometry.apply(labels.affine, np.argwhere(labels.array > 0)).mean(0)
+
+
+def test_labels_of_doubled_voxels_stay_where_they_are_by_hand():
+    array = np.zeros((8, 8, 8), np.uint8)
+    array[3:7, 3:7, 3:7] = 1
+    coarse = standardize.resample(Volume(array, kind="labels"), 2.0)
+    np.testing.assert_allclose(middle(coarse), [4.5, 4.5, 4.5])
+    # New centers at 0.5, 2.5, 4.5, 6.5 mm. A cube from 2 to 5 fills whole new voxels: no vote is tied.
+    whole = standardize.resample(Volume(np.roll(array, -1, (0, 1, 2)), kind="labels"), 2.0)
+    truth = np.zeros((4, 4, 4))
+    truth[1:3, 1:3, 1:3] = 1
+    np.testing.assert_array_equal(whole.array, truth)
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0, 1.5, 2 / 3, 3.0])
+def test_balls_of_labels_keep_their_place_and_volume_on_average(factor):
+    """At each of these steps centers lie halfway between voxels; rounding shifted all balls to one side."""
+    rng, grid = np.random.default_rng(0), np.indices((40, 40, 40))
+    shifts, sizes = [], []
+    for _ in range(8):
+        center = rng.uniform(17, 22, (3, 1, 1, 1))
+        ball = Volume((((grid - center) ** 2).sum(0) <= 100).astype(np.uint8), kind="labels")
+        moved = standardize.resample(ball, factor)
+        shifts.append(middle(moved) - middle(ball))
+        sizes.append(moved.array.sum() * factor**3 / ball.array.sum())
+    assert np.abs(np.mean(shifts)) < 0.05 * factor, "24 shifts; rounding gives 0.5 at factor 2"
+    assert np.mean(sizes) == pytest.approx(1, abs=0.03)
+
+
+def test_flat_faces_of_labels_stay_flat_and_move_to_both_sides():
+    """Slabs four voxels thick at every odd place: their faces run through new centers, out and in by turns."""
+    centers, sizes = [], []
+    for first in range(1, 57, 2):
+        array = np.zeros((62, 6), np.int16)
+        array[first : first + 4] = 300
+        moved = standardize.resample(Volume(array, kind="labels"), 2.0)
+        assert set(np.unique(moved.array)) <= {0, 300}
+        assert (moved.array == moved.array[:, :1]).all(), "no ragged face"
+        # New voxel n lies at 2 n + 0.5 mm.
+        centers.append(2 * np.flatnonzero(moved.array[:, 0]).mean() + 0.5 - (first + 1.5))
+        sizes.append((moved.array[:, 0] > 0).sum() * 2)
+    np.testing.assert_allclose(centers, 0, atol=1e-9)
+    assert np.mean(sizes) == 4
+
+
+def test_the_majority_of_halfway_neighbors_wins():
+    array = np.array([[1, 1, 2, 0], [3, 1, 2, 2]], np.uint8)
+    assert standardize.resample(Volume(array, kind="labels"), 2.0).array.tolist() == [[1, 2]]
+    mirrored = standardize.resample(Volume(array[::-1, ::-1].copy(), kind="labels"), 2.0)
+    assert mirrored.array.tolist() == [[2, 1]], "rounding would take another corner"
+
+
+def test_labels_without_halfway_centers_are_those_of_the_nearest_voxel():
+    labels = Volume(np.random.default_rng(0).integers(0, 9, (7, 9, 5)), kind="labels")
+    finer = standardize.resample(labels, 0.5).array
+    np.testing.assert_array_equal(finer, labels.array.repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    thirds = standardize.resize(labels, (7, 3, 5)).array
+    np.testing.assert_array_equal(thirds, labels.array[:, 1::3])
+    np.testing.assert_array_equal(standardize.match(labels, labels).array, labels.array)

@@ -100,6 +100,19 @@ def test_a_mask_on_another_grid_is_an_error():
         ),
         (lambda: standardize.recipe("CT", window={"presets": "lung"}), "'window' has no argument 'presets'"),
         (lambda: standardize.recipe("CT", clip=3), "Expected a dict of arguments"),
+        (lambda: standardize.recipe("ct-lungs"), "Did you mean 'CT-lung'"),
+        (lambda: standardize.recipe("MR", resample=-1), "Step 'resample' cannot be done with spacing=-1.*above 0"),
+        (lambda: standardize.recipe("MR", resize="big"), "Step 'resize'.*a shape in voxels above 0"),
+        (lambda: standardize.recipe("MR", crop_or_pad=(8, 8, 2.5)), "whole numbers of voxels"),
+        (lambda: standardize.recipe("MR", orient="XXX"), "Expected 3 letters of R/L"),
+        (lambda: standardize.recipe("CT", window="lungs"), "No window preset 'lungs'.*Did you mean 'lung'"),
+        (lambda: standardize.recipe("MR", histogram=True), "'histogram' needs landmarks"),
+        (lambda: standardize.recipe("MR", clip={"low": 3}), "'clip' needs high"),
+        (lambda: standardize.recipe("MR", clip={"low": "a", "high": 2}), "Step 'clip' cannot be done with low='a'"),
+        (lambda: standardize.recipe("MR", zscore={"mask": "brain"}), "a mask, 'foreground' or None. Received 'brain'"),
+        (lambda: standardize.recipe("MR")(np.ones((3, 3, 3))), "Expected a Volume. Received ndarray"),
+        (lambda: standardize.Recipe.from_dict({"name": "x", "steps": ["a"]}), "Expected each step as {.*Received 'a'"),
+        (lambda: standardize.Recipe.from_dict({"name": "x", "steps": 5}), "steps as a list. Received 5"),
         (lambda: standardize.Recipe.from_dict({"steps": []}), "name and steps"),
         (lambda: standardize.Recipe.from_dict({"name": "x", "steps": [{"step": "melt"}]}), "No step 'melt'"),
         (lambda: standardize.Recipe.from_dict({"name": "x", "steps": [{"step": "scale"}] * 2}), "comes twice"),
@@ -119,3 +132,36 @@ def test_pictures_are_not_turned():
 
 def test_an_unknown_modality_is_judged_by_its_own_percentiles():
     assert [step for step, _ in standardize.recipe(None).steps] == ["percentile", "symmetric"]
+
+
+def test_arguments_that_suit_pictures_or_large_volumes_are_taken_when_a_recipe_is_made():
+    picture = Volume(np.random.default_rng(0).random((9, 12)), modality="DX")
+    assert standardize.recipe("DX", resize=(64, 32))(picture).shape == (64, 32)
+    assert standardize.recipe("MR", resample=(0.5, 0.5))(picture).shape == (18, 24)
+    assert standardize.recipe("CT", crop_or_pad=(4000, 4000, 4000)).plain_steps()["crop_or_pad"]["shape"][0] == 4000
+    drawn = np.zeros((9, 12))
+    drawn[:3] = 1
+    out = standardize.recipe("DX", percentile=None, symmetric=None, zscore=drawn)(picture)
+    assert out.array[:3].mean() == pytest.approx(0, abs=1e-6)
+    for step in ("scale", "percentile", "clahe", "white_stripe", "zscore", "symmetric", "crop_to_foreground"):
+        assert step in standardize.recipe("none", **{step: True}).plain_steps()
+
+
+def test_capitals_in_names_do_not_matter():
+    volume = Volume(np.random.default_rng(0).normal(-600, 300, (5, 6, 7)), modality="CT")
+    for name, same in (
+        ("ct-lung", "CT-lung"),
+        ("ct", "CT"),
+        ("Percentile", "percentile"),
+        ("RADIOGRAPH", "radiograph"),
+    ):
+        np.testing.assert_array_equal(standardize.recipe(name)(volume).array, standardize.recipe(same)(volume).array)
+
+
+def test_a_value_beyond_float32_is_named_as_such():
+    huge = Volume(np.full((3, 3, 3), 1e300))
+    for name in ("none", "scale"):
+        with pytest.raises(ValueError, match=r"within 3\.4e38.*Received 1e\+300"):
+            standardize.recipe(name)(huge)
+    largest = Volume(np.full((3, 3, 3), np.finfo(np.float32).max, np.float64))
+    assert (standardize.recipe("none")(largest).array == np.finfo(np.float32).max).all()

@@ -231,3 +231,50 @@ def test_training_with_mixed_cases_still_learns_and_says_what_cannot_be_mixed():
     masks = models.unet((16, 16, 1), 2, width=4, levels=2)
     with pytest.raises(ValueError, match="Received the task 'segmentation'"):
         train.fit(masks, (np.zeros((4, 16, 16, 1)), np.indices((4, 16, 16))[2] // 8), mix=augment.mixup, **wish)
+
+
+def test_the_loss_that_takes_no_shares_is_named():
+    x, y = np.zeros((4, 8, 8, 1), np.float32), np.arange(4) % 2
+    network = models.small_cnn((8, 8, 1), 2, width=4)
+    with pytest.raises(ValueError, match=r'The loss focal was given, with labels as whole numbers .* take loss="auto"'):
+        train.fit(network, (x, y), mix=augment.mixup, loss="focal", epochs=1, progress=False)
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match="The loss sparse_categorical_crossentropy was given"):
+        train.fit(models.small_cnn((8, 8, 1), 3, width=4), (x, np.arange(4) % 3), mix=augment.mixup, loss=sparse,
+                  epochs=1, progress=False)  # fmt: skip
+
+
+def no_keys(a, b):
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        (
+            no_keys,
+            r"Expected mix as a function mix\(x, y, keys=keys, seed=seed\) .* first two cases it failed: TypeError",
+        ),
+        (lambda x, y, keys, seed: x, "it gave no pair but ndarray"),
+        (lambda x, y, keys, seed: (x[:1], y[:1]), r"\(2, 8, 8, 1\) and \(2, 1\), it made \(\(1, 8, 8, 1\), \(1, 1\)\)"),
+    ],
+)
+def test_a_function_that_cannot_mix_is_refused_before_training(mix, message):
+    network = models.small_cnn((8, 8, 1), 2, width=4)
+    before = [np.array(weight) for weight in network.get_weights()]
+    with pytest.raises(ValueError, match=message):
+        train.fit(network, (np.ones((4, 8, 8, 1)), np.arange(4) % 2), mix=mix, epochs=1, progress=False)
+    for old, new in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_trial_of_mix_leaves_the_images_alone():
+    def careless(x, y, keys, seed):
+        assert (keys.shape, keys.dtype.kind) == ((len(x), 3), "i")
+        x[:], y[:] = 9, 0
+        return x, y
+
+    x, y = np.ones((4, 8, 8, 1), np.float32), np.arange(4) % 2
+    train.fit(models.small_cnn((8, 8, 1), 2, width=4), (x, y), mix=careless, epochs=1, progress=False)
+    assert (x == 1).all()
+    np.testing.assert_array_equal(y, [0, 1, 0, 1])

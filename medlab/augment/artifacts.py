@@ -1,7 +1,8 @@
 """Artifacts that images suffer, at severities 0 (unharmed) to 5 (hardly usable), of all modalities in one place.
 
-In: one image (i, j[, k], c) with a channel axis, and a Generator. Out: a new float32 array of the same shape. All
-strengths are relative to the image's own deviation, range or size, so that they fit any unit and any recipe.
+In: one image (i, j[, k], c) with a channel axis, and ``rng``, a numpy Generator or a seed. Out: a new float32 array of
+the same shape. All strengths are relative to the image's own deviation, range or size, so that they fit any unit and
+any recipe.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medlab.augment import projection
-from medlab.augment.levels import as_image, level, positive
+from medlab.augment.levels import as_image, generator, level, positive
 from medlab.augment.quanta import photon_counts
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ _RING = (0, 0.02, 0.04, 0.07, 0.11, 0.17)  # deviation of a detector element's e
 
 
 def poisson_noise(
-    array: NDArray, *, severity: float = 3, photons: float | None = None, depth: float = DEPTH, rng: np.random.Generator
+    array: NDArray,
+    *,
+    severity: float = 3,
+    photons: float | None = None,
+    depth: float = DEPTH,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image of a scan with few photons: counts vary by Poisson's law, most where little gets through.
 
@@ -51,6 +56,7 @@ def poisson_noise(
         return -np.log(np.maximum(counts, 1) / sent) - p
 
     image = as_image(array)
+    rng = generator(rng)
     return image if np.isinf(sent) else _with_error(image, wrong, depth)
 
 
@@ -94,12 +100,13 @@ def metal_streak(
     severity: float = 3,
     density: float | None = None,
     depth: float = DEPTH,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with a piece of metal and the streaks that go out from it: hardening and too few photons behind it.
 
     A round rod, 3 % of the longer side in radius and at least one voxel, stands at a random place among the brighter
-    half of the voxels; in 3-D in half of the slices. Where it is, the image has its largest value.
+    half of the voxels (anywhere among those of the largest value where they are more than half); in 3-D in half of the
+    slices. Where it is, the image has its largest value.
 
     Args:
         array: (i, j[, k], c); a constant image stays as it is.
@@ -111,8 +118,12 @@ def metal_streak(
     Source: B. De Man et al., IEEE Trans. Nucl. Sci. 46(3), 1999, 691-696.
     """
     image = as_image(array)
+    rng = generator(rng)
     amount = level(severity, _METAL) if density is None else positive("density", density)
-    places = np.argwhere(image[..., 0] > np.median(image[..., 0]))
+    first = image[..., 0]
+    places = np.argwhere(first > np.median(first))
+    if not len(places) and first.max() > first.min():  # more than half of the voxels hold the largest value
+        places = np.argwhere(first == first.max())
     drawn, shift = rng.random(), rng.random()
     if amount == 0 or not len(places):
         return image
@@ -127,8 +138,8 @@ def metal_streak(
     if image.ndim == 4:
         n = image.shape[2]
         length = (n + 1) // 2
-        first = int(np.clip(place[2] - int(shift * length), 0, n - length))
-        part += (slice(first, first + length),)
+        start = int(np.clip(place[2] - int(shift * length), 0, n - length))
+        part += (slice(start, start + length),)
 
     def wrong(p: NDArray) -> NDArray:
         total = p + across
@@ -150,7 +161,7 @@ def ring(
     severity: float = 3,
     strength: float | None = None,
     depth: float = DEPTH,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with rings: detector elements that measure too much or too little in every view of a full turn.
 
@@ -164,6 +175,7 @@ def ring(
     Source: J. Sijbers, A. Postnov, Phys. Med. Biol. 49(14), 2004, N247-N253.
     """
     image = as_image(array)
+    rng = generator(rng)
     amount = level(severity, _RING) if strength is None else positive("strength", strength)
 
     def wrong(p: NDArray) -> NDArray:

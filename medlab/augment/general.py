@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medlab.augment.levels import NOISE, as_image, fraction_of, level, positive
+from medlab.augment.levels import NOISE, as_image, fraction_of, generator, level, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ _SLICES = (0, 0.05, 0.1, 0.2, 0.3, 0.4)  # part of the slices
 
 
 def gaussian_noise(
-    array: NDArray, *, severity: float = 3, std: float | None = None, rng: np.random.Generator
+    array: NDArray, *, severity: float = 3, std: float | None = None, rng: np.random.Generator | int
 ) -> NDArray[np.float32]:
     """The image with independent Gaussian noise.
 
@@ -35,6 +35,7 @@ def gaussian_noise(
         rng: source of randomness; the same state gives the same noise at another strength.
     """
     image = as_image(array)
+    rng = generator(rng)
     strength = level(severity, NOISE) * image.std(dtype=np.float64) if std is None else positive("std", std)
     return image + np.float32(strength) * rng.standard_normal(image.shape, np.float32)
 
@@ -116,7 +117,7 @@ def gamma(
 
 
 def dropped_pixels(
-    array: NDArray, *, severity: float = 3, fraction: float | None = None, rng: np.random.Generator
+    array: NDArray, *, severity: float = 3, fraction: float | None = None, rng: np.random.Generator | int
 ) -> NDArray[np.float32]:
     """The image with single pixels lost: they take its smallest value, in all channels.
 
@@ -127,6 +128,7 @@ def dropped_pixels(
         rng: source of randomness; with the same state, what a lower severity loses a higher one loses too.
     """
     image = as_image(array)
+    rng = generator(rng)
     part = level(severity, _PIXELS) if fraction is None else fraction_of(fraction)
     lost = rng.random(image.shape[:-1]) < part
     return np.where(lost[..., None], image.min(), image)
@@ -138,7 +140,7 @@ def dropped_slices(
     severity: float = 3,
     fraction: float | None = None,
     axis: int | None = None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with whole slices (3-D) or rows (2-D) lost: they take its smallest value.
 
@@ -150,6 +152,7 @@ def dropped_slices(
         rng: source of randomness; with the same state, what a lower severity loses a higher one loses too.
     """
     image = as_image(array)
+    rng = generator(rng)
     axis = (image.ndim - 2 if image.ndim == 4 else 0) if axis is None else axis
     if axis not in range(image.ndim - 1):
         raise ValueError(f"Expected an axis between 0 and {image.ndim - 2}. Received {axis!r}.")

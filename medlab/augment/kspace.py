@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medlab.augment import spatial
-from medlab.augment.levels import as_image, axis_of, fraction_of, level, positive
+from medlab.augment.levels import as_image, axis_of, fraction_of, generator, level, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def ghosting(
     period: float | None = None,
     axis: int | None = None,
     phase: float | None = None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with ghosts: the signal swells and fades with breath or pulse while k-space is filled line by line.
 
@@ -50,6 +50,7 @@ def ghosting(
     Source: M. L. Wood, R. M. Henkelman, Med. Phys. 12(2), 1985, 143-151.
     """
     image = as_image(array)
+    rng = generator(rng)
     amount = level(severity, _GHOSTS) if strength is None else positive("strength", strength)
     axis = axis_of(axis, image, int(rng.integers(image.ndim - 1)))
     drawn = rng.uniform(2, 6), rng.uniform(0, 2 * np.pi)
@@ -73,12 +74,13 @@ def motion(
     translation: float | None = None,
     moves: int = 4,
     axis: int | None = None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image of a patient who moved during the scan: parts of k-space come from other poses.
 
     Lines are filled from one end of k-space to the other; between them the patient takes a new pose ``moves`` times.
-    The middle of k-space is that of the pose at rest, so that the image stays where it was.
+    The middle of k-space is that of the pose at rest, so that the image stays where it was. What comes into the image
+    from outside repeats its outermost voxels, so that a cropped image takes no border from a small movement.
 
     Args:
         array: (i, j[, k], c).
@@ -92,6 +94,7 @@ def motion(
     Source: R. Shaw et al., Proc. MIDL 2019, PMLR 102, 427-436.
     """
     image = as_image(array)
+    rng = generator(rng)
     amount = level(severity, _MOTION)
     given = rotation is not None or translation is not None
     degrees = positive("rotation", rotation or 0.0) if given else amount
@@ -120,7 +123,7 @@ def motion(
     signal = image - low
     space = np.empty(image.shape, np.complex64)
     for pose in np.unique(pose_of):
-        seen = spatial.warp(signal[None], matrices[pose : pose + 1], fill="minimum")[0] if draws[pose].any() else signal
+        seen = spatial.warp(signal[None], matrices[pose : pose + 1], fill="edge")[0] if draws[pose].any() else signal
         rows = (slice(None),) * axis + (pose_of == pose,)
         space[rows] = _lines(seen, axis)[rows]
     return np.abs(_image_of(space, axis)) + low
@@ -132,7 +135,7 @@ def spike(
     severity: float = 3,
     strength: float | None = None,
     frequency: tuple[float, ...] | None = None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image under stripes: one point of k-space is far too strong, as after a spark in the scanner room.
 
@@ -147,6 +150,7 @@ def spike(
     Source: M. J. Graves, D. G. Mitchell, J. Magn. Reson. Imaging 38(2), 2013, 269-287 (artifacts in practice).
     """
     image = as_image(array)
+    rng = generator(rng)
     amount = (
         level(severity, _SPIKE) * image.std(dtype=np.float64) if strength is None else positive("strength", strength)
     )
@@ -194,6 +198,8 @@ def gibbs_ringing(
     for axis, n in enumerate(image.shape[:-1]):
         # The line at the edge is kept in part, so that the cut moves steadily.
         kept = np.clip(part * n / 2 + 0.5 - np.abs(np.fft.fftfreq(n) * n), 0, 1).astype(np.float32)
+        if n % 2 == 0:
+            kept[n // 2] *= 2  # both outermost lines in one, of which at most half counts at either end
         space *= _along(kept if n > 1 else np.ones(1), axis, image.ndim)
     return np.abs(fft.ifftn(space, axes=range(image.ndim - 1))).astype(np.float32) + low
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medlab.augment.fields import smooth_field
-from medlab.augment.levels import NOISE, as_image, axis_of, level, positive
+from medlab.augment.levels import NOISE, as_image, axis_of, generator, level, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ _THICK = (1, 1.5, 2, 3, 4, 6)  # voxels a slice
 
 
 def rician_noise(
-    array: NDArray, *, severity: float = 3, std: float | None = None, rng: np.random.Generator
+    array: NDArray, *, severity: float = 3, std: float | None = None, rng: np.random.Generator | int
 ) -> NDArray[np.float32]:
     """The image as a magnitude of a complex signal with Gaussian noise in both parts, as MR scanners deliver it.
 
@@ -36,6 +36,7 @@ def rician_noise(
     Source: H. Gudbjartsson, S. Patz, Magn. Reson. Med. 34(6), 1995, 910-914.
     """
     image = as_image(array)
+    rng = generator(rng)
     strength = level(severity, NOISE) * image.std(dtype=np.float64) if std is None else positive("std", std)
     if strength == 0:
         return image
@@ -46,7 +47,7 @@ def rician_noise(
 
 
 def bias_field(
-    array: NDArray, *, severity: float = 3, strength: float | None = None, rng: np.random.Generator
+    array: NDArray, *, severity: float = 3, strength: float | None = None, rng: np.random.Generator | int
 ) -> NDArray[np.float32]:
     """The image, counted from its smallest value, times a smooth field: the uneven sensitivity of MR coils.
 
@@ -61,6 +62,7 @@ def bias_field(
     Source: K. Van Leemput et al., IEEE Trans. Med. Imaging 18(10), 1999, 885-896 (polynomial model).
     """
     image = as_image(array)
+    rng = generator(rng)
     deviation = level(severity, _BIAS) if strength is None else positive("strength", strength)
     field = smooth_field(image.shape[:-1], rng.standard_normal, deviation)
     if field is None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medlab.augment.numbering import rows_of, seed_of
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -39,7 +41,8 @@ def mixup(
         comes back unmixed.
 
     Raises:
-        ValueError: lengths that differ, masks, class indices without ``classes``, alpha not above 0.
+        ValueError: lengths that differ, masks, class indices without ``classes``, alpha not above 0, a seed or keys
+            that are no whole numbers of 0 or above.
 
     Source: H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018.
     """
@@ -104,11 +107,9 @@ def _prepare(
     if not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"Expected alpha above 0. Received {alpha!r}.")
     y = _soft(np.asarray(y), len(x), classes)
-    numbers = np.arange(len(x)) if keys is None else np.asarray(keys)
-    if numbers.ndim not in (1, 2) or len(numbers) != len(x) or numbers.dtype.kind not in "iu":
-        raise ValueError(f"Expected {len(x)} integer keys, (n,) or (n, m). Received shape {numbers.shape}.")
-    rows = [tuple(row) for row in numbers.reshape(len(x), -1).tolist()] if len(x) else []
-    random = [np.random.default_rng([int(seed), *row]) for row in rows]
+    seed = seed_of(seed)
+    rows = rows_of(np.arange(len(x)) if keys is None else keys, len(x))
+    random = [np.random.default_rng([seed, *row]) for row in rows]
     draws = [(one.random(), one.beta(alpha, alpha)) for one in random]
     # In a ring, ordered by a random number of each: everyone gives to one and takes from another.
     order = sorted(range(len(x)), key=lambda case: (draws[case][0], rows[case]))

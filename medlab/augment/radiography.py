@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medlab.augment.levels import as_image, axis_of, fraction_of, level, positive
+from medlab.augment.levels import as_image, axis_of, fraction_of, generator, level, positive
 from medlab.augment.quanta import photon_counts
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ _GRID = (0, 0.06, 0.12, 0.2, 0.32, 0.5)  # modulation of the photons
 
 
 def exposure(
-    array: NDArray, *, severity: float = 3, photons: float | None = None, depth: float = DEPTH, rng: np.random.Generator
+    array: NDArray,
+    *,
+    severity: float = 3,
+    photons: float | None = None,
+    depth: float = DEPTH,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image of too short an exposure: photons vary by Poisson's law, most where little gets through.
 
@@ -44,6 +49,7 @@ def exposure(
     pixel that no photon reaches counts as one photon.
     """
     image, p, scale = _attenuation(array, depth)
+    rng = generator(rng)
     if photons is None:
         relative = level(severity, _EXPOSURE)
         sent = 1 / relative**2 if relative else np.inf
@@ -93,7 +99,7 @@ def scatter(
 
 
 def collimation(
-    array: NDArray, *, severity: float = 3, fraction: float | None = None, rng: np.random.Generator
+    array: NDArray, *, severity: float = 3, fraction: float | None = None, rng: np.random.Generator | int
 ) -> NDArray[np.float32]:
     """The image with its margins covered: blades are closed too far, and the shutter shows them in the smallest value.
 
@@ -106,6 +112,7 @@ def collimation(
     Source: DICOM PS3.3, C.7.6.11 Display Shutter Module (covered areas are shown in one gray value).
     """
     image = as_image(array)
+    rng = generator(rng)
     part = level(severity, _BLADES) if fraction is None else fraction_of(fraction)
     shares = rng.random(2)
     if part == 0:
@@ -132,7 +139,7 @@ def grid_lines(
     period: float | None = None,
     axis: int | None = None,
     depth: float = DEPTH,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with the shadow of an anti-scatter grid that stood still: fine stripes, often aliased to wider ones.
 
@@ -148,6 +155,7 @@ def grid_lines(
     Source: D. M. Gauntt, G. T. Barnes, Med. Phys. 33(6), 2006, 1668-1677.
     """
     image, _, scale = _attenuation(array, depth)
+    rng = generator(rng)
     amount = level(severity, _GRID) if strength is None else positive("strength", strength)
     if amount >= 1:
         raise ValueError(f"Expected a strength below 1. Received {strength!r}.")

@@ -7,14 +7,17 @@ case's key alone. It knows arrays, not Volumes, and nothing of files.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medlab.augment import deformation, intensity, spatial
 from medlab.augment.kinds import KINDS, USERS
+from medlab.augment.numbering import rows_of, seed_of
 from medlab.augment.threads import each
 
 if TYPE_CHECKING:
@@ -80,17 +83,18 @@ class Policy:
     def __post_init__(self) -> None:
         if self.rank not in (2, 3):
             raise ValueError(f"Expected rank 2 or 3. Received {self.rank!r}.")
+        seed_of(self.seed)
         if any(axis not in range(self.rank) for axis in self.flip):
             raise ValueError(f"Expected axes to mirror between 0 and {self.rank - 1}. Received {self.flip!r}.")
         for name in _AMOUNTS:
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"Expected {name} of 0 or above. Received {value!r}.")
+            if not (isinstance(value, Real) and np.isfinite(value) and value >= 0):
+                raise ValueError(f"Expected {name} of 0 or above, 0 for none. Received {value!r}.")
         if self.fill not in spatial.FILLS:
             raise ValueError(f"Expected fill to be one of {spatial.FILLS}. Received {self.fill!r}.")
         if self.spacing is not None and (len(self.spacing) != self.rank or min(self.spacing) <= 0):
             raise ValueError(f"Expected {self.rank} spacings in mm above 0. Received {self.spacing!r}.")
-        if self.elastic_cells != int(self.elastic_cells):
+        if not isinstance(self.elastic_cells, Real) or self.elastic_cells % 1 != 0:
             raise ValueError(f"Expected elastic_cells as a whole number. Received {self.elastic_cells!r}.")
         if self.elastic_cells < 1 or self.elastic * self.elastic_cells >= deformation.FOLD[self.rank]:
             raise ValueError(
@@ -100,7 +104,7 @@ class Policy:
         if self.crop is not None and (len(self.crop) != self.rank or min(self.crop) < 1):
             raise ValueError(f"Expected crop as {self.rank} numbers of voxels of 1 or above. Received {self.crop!r}.")
         for name in ("space_probability", "intensity_probability"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not (isinstance(getattr(self, name), Real) and 0 <= getattr(self, name) <= 1):
                 raise ValueError(f"Expected {name} between 0 and 1. Received {getattr(self, name)!r}.")
 
     def __call__(
@@ -161,10 +165,7 @@ class Policy:
     def _keys(self, keys: NDArray | None, n: int) -> list[tuple[int, ...]]:
         if keys is None:
             return [(next(self._count),) for _ in range(n)]
-        numbers = np.asarray(keys)
-        if numbers.ndim not in (1, 2) or len(numbers) != n or numbers.dtype.kind not in "iu":
-            raise ValueError(f"Expected {n} integer keys, (n,) or (n, m). Received shape {numbers.shape}.")
-        return [tuple(row) for row in numbers.reshape(n, -1).tolist()]
+        return rows_of(keys, n)
 
     def _space(
         self, shape: tuple[int, ...], out: tuple[int, ...], keys: list[tuple[int, ...]], draws: NDArray, more: NDArray
@@ -250,7 +251,7 @@ def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any
     if set(changes) - known:
         raise ValueError(f"No attribute {sorted(set(changes) - known)} in a policy. There are {sorted(known)}.")
     base = Policy(
-        name, rank, int(seed), flip=kind.flip2 if rank == 2 else kind.flip3, rotation=float(kind.rotation),
+        name, rank, seed_of(seed), flip=kind.flip2 if rank == 2 else kind.flip3, rotation=float(kind.rotation),
         reason=kind.reason,
     )  # fmt: skip
     if found != "none":
@@ -261,13 +262,14 @@ def policy(name_or_modality: str | None, *, rank: int, seed: int, **changes: Any
         )  # fmt: skip
         base = replace(base, **kind.amounts)
     if "flip" in changes:
-        changes["flip"] = tuple(int(axis) for axis in _listed(changes["flip"]))
+        changes["flip"] = _axes(changes["flip"], rank)
         changes["reason"] = "chosen by the caller"
     if changes.get("crop") is not None:
         crop = changes["crop"]
-        changes["crop"] = (int(crop),) * rank if np.ndim(crop) == 0 else tuple(int(n) for n in crop)
+        crop = (crop,) * rank if np.ndim(crop) == 0 else crop
+        changes["crop"] = _each(crop, int, f"crop as {rank} numbers of voxels, or one for all axes")
     if changes.get("spacing") is not None:
-        changes["spacing"] = tuple(float(s) for s in changes["spacing"])
+        changes["spacing"] = _each(changes["spacing"], float, f"spacing as {rank} spacings in mm")
     return replace(base, **changes)
 
 
@@ -285,7 +287,18 @@ def policies() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _listed(axes: int | Sequence[int] | None) -> Sequence[int]:
+def _axes(axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     if axes is None or axes is False:
         return ()
-    return (axes,) if isinstance(axes, int) else axes
+    listed = (axes,) if isinstance(axes, Integral) and axes is not True else axes
+    return _each(listed, operator.index, f"flip as axes between 0 and {rank - 1}, such as 1 or (0, 1), or () for none")
+
+
+def _each(values: Any, kind: Callable[[Any], Any], expected: str) -> tuple:
+    """A tuple of the values, each turned into ``kind``; what is no list of numbers is refused."""
+    try:
+        if isinstance(values, str):
+            raise TypeError
+        return tuple(kind(value) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected {expected}. Received {values!r}.") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medlab.augment.levels import as_image, axis_of, level, positive
+from medlab.augment.levels import as_image, axis_of, generator, level, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def speckle(
     strength: float | None = None,
     decibels: float = DECIBELS,
     axis: int = 0,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with more speckle: the echoes of many small scatterers add up or cancel out.
 
@@ -50,6 +50,7 @@ def speckle(
     from scipy import ndimage
 
     image = as_image(array)
+    rng = generator(rng)
     amount = level(severity, _SPECKLE) if strength is None else positive("strength", strength)
     axis = axis_of(axis, image, 0)
     low, high = image.min(), image.max()
@@ -73,7 +74,7 @@ def shadow(
     width: float = 0.25,
     decibels: float = DECIBELS,
     axis: int = 0,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> NDArray[np.float32]:
     """The image with an acoustic shadow: behind a stone, a rib or gas a band of echoes is weaker down to the bottom.
 
@@ -89,6 +90,7 @@ def shadow(
     Source: F. W. Kremkau, K. J. W. Taylor, J. Ultrasound Med. 5(4), 1986, 227-237.
     """
     image = as_image(array)
+    rng = generator(rng)
     lost = level(severity, _SHADOW) if loss is None else positive("loss", loss)
     axis = axis_of(axis, image, 0)
     if not 0 <= width <= 1:

@@ -6,6 +6,7 @@ or is given as a number; nothing here looks at a batch or at other images.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,14 +59,15 @@ def window(
         raise ValueError("Expected either preset=... or center and width. Give one of the two.")
     if preset is not None:
         if preset not in PRESETS:
-            near = [
-                name for name in PRESETS if name.startswith(str(preset).lower().replace(" ", "-").replace("_", "-"))
-            ]
+            wanted = str(preset).lower().replace(" ", "-").replace("_", "-")
+            near = [name for name in PRESETS if name.startswith(wanted)] or get_close_matches(wanted, PRESETS)
             hint = f" Did you mean {near[0]!r}?" if near and preset else ""
             raise ValueError(f"No window preset {preset!r}. There are {', '.join(PRESETS)}.{hint}")
         center, width = PRESETS[preset]
-    if center is None or width is None or not width > 0:
-        raise ValueError(f"Expected a center and a width above 0. Received center={center}, width={width}.")
+    if center is None or width is None or not (np.isfinite(center) and np.isfinite(width) and width > 0):
+        raise ValueError(
+            f"Expected a center and a width above 0, both finite. Received center={center}, width={width}."
+        )
     return scale(volume, center - width / 2, center + width / 2)
 
 
@@ -91,8 +93,8 @@ def scale(volume: Volume, low: float | None = None, high: float | None = None) -
         low, high = full_range(volume)
         if low == high:
             return volume.replace(array=np.zeros_like(array))
-    if not low < high:
-        raise ValueError(f"Expected low below high. Received low={low}, high={high}.")
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(f"Expected finite bounds, low below high. Received low={low}, high={high}.")
     return volume.replace(array=to_unit(array, low, high))
 
 

@@ -29,7 +29,9 @@ def foreground(volume: Volume) -> Volume:
     """The mask of what is not background, by the volume's modality.
 
     - ``"CT"`` in HU: the largest body above -500 HU with what it encloses in each axial slice, so that the lungs are in
-      it. HU are recognized by values below -200; what has none was windowed before and is treated as MR.
+      it; all of a field of view without air. HU are recognized by values below -200, or below 0 in an image of signed
+      integers or one that spans more than 255. What has none of these was windowed before, or was stored without its
+      offset (air is 0), and is treated as MR.
     - ``"DX"``, ``"CR"``, ``"RF"``, ``"XA"``, ``"IO"``, ``"PX"``: all but the collimated border, the outer rows and
       columns whose values span at most 5 % of the image's range.
     - ``"US"``: the largest region above 2 % of the range, holes filled: the fan, without the text beside it.
@@ -54,7 +56,7 @@ def foreground(volume: Volume) -> Volume:
     modality = str(volume.modality or "").upper()
     if low == high:
         inside = np.ones(first.shape, bool)
-    elif modality == "CT" and low < -200:
+    elif modality == "CT" and _hounsfield(volume.array.dtype, low, high):
         inside = _body(first, volume)
     elif modality in _RADIOGRAPHS and volume.rank == 2:
         inside = _exposed(first, BORDER * (high - low))
@@ -105,6 +107,12 @@ def inside(volume: Volume, mask: Volume | NDArray | str | None) -> NDArray[np.bo
     if not found.any():
         raise ValueError("Expected a mask with at least one voxel above 0. It is empty; leave it out or draw it anew.")
     return found
+
+
+def _hounsfield(kind: np.dtype, low: float, high: float) -> bool:
+    """Whether values of CT can only be HU; not a windowed image, nor stored values whose air is 0."""
+    signed = kind.kind == "i" and kind.itemsize > 1
+    return low < -200 or (low < 0 and (signed or high - low > 255))
 
 
 def _body(hu: NDArray, volume: Volume) -> NDArray[np.bool_]:

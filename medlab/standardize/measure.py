@@ -6,13 +6,13 @@ sample of voxels is kept. It proposes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medlab.standardize import cropping, masks
+from medlab.standardize import cropping, intensity, masks
 from medlab.standardize.values import finite
 from medlab.volume import Volume
 
@@ -44,6 +44,8 @@ class Fingerprint:
         inside: ``"masks"`` or ``"foreground"``: where the intensities were taken.
         intensity: for each channel mean, deviation, minimum, percentile_0.5, median, percentile_99.5, maximum.
         split: the split that was measured, or None where there are none.
+        window: name of the CT window (see :data:`medlab.standardize.PRESETS`) that ``cases.info["window"]`` asks for,
+            or None.
     """
 
     modality: str | None
@@ -59,6 +61,7 @@ class Fingerprint:
     inside: str
     intensity: tuple[dict[str, float], ...]
     split: str | None
+    window: str | None = None
 
     @property
     def n(self) -> int:
@@ -140,8 +143,15 @@ def fingerprint(cases: Any, *, limit: int | None = None, inside: str = "auto", p
         outside=sum(one["outside"] for one in found), turned=sum(one["turned"] for one in found),
         type=types.pop() if len(types) == 1 else "mixed", levels=min(levels, 9),
         channels=found[0]["channels"], inside=wanted,
-        intensity=tuple(_summary(column) for column in values.T), split=split,
+        intensity=tuple(_summary(column) for column in values.T), split=split, window=_window(cases),
     )  # fmt: skip
+
+
+def _window(cases: Any) -> str | None:
+    """The known window that a data set is to be seen through."""
+    info = getattr(cases, "info", None)
+    name = info.get("window") if isinstance(info, Mapping) else None
+    return name if isinstance(name, str) and name in intensity.PRESETS else None
 
 
 def _entries(cases: Any, limit: int | None) -> tuple[Iterator[tuple[str, Volume, Any]], int | None, Any, Any, bool]:

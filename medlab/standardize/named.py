@@ -5,6 +5,7 @@ In: a modality, a name, or ``"auto"`` with cases. Out: a :class:`medlab.standard
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from medlab.standardize import intensity, measure
@@ -61,8 +62,8 @@ def recipe(
     Args:
         modality_or_name: a DICOM modality (``"CT"``, ``"MR"``, ``"DX"``, ``"US"``, ...), or a name that :func:`recipes`
             lists, such as ``"CT-lung"``, ``"percentile"``, ``"zscore"``, ``"none"``. None, an unknown modality, means
-            ``"percentile"``. ``"auto"`` with ``cases`` measures the training cases and proposes spacing, size and
-            normalization by nnU-Net's rules, each with its reason; see :func:`propose`.
+            ``"percentile"``. Capitals do not matter. ``"auto"`` with ``cases`` measures the training cases and proposes
+            spacing, size and normalization by nnU-Net's rules, each with its reason; see :func:`propose`.
         cases: for ``"auto"``: what :func:`fingerprint` takes.
         first: ``"space"``: images are resampled, cropped and padded first, and their intensities follow; a named
             recipe's default. ``"intensity"``: normalized first, on the voxels that were measured: mean, percentiles and
@@ -97,10 +98,13 @@ def recipe(
         )
     first = "space" if first is None else first
     name = "percentile" if modality_or_name is None else str(modality_or_name)
-    found = name if name in _RECIPES else _MODALITIES.get(name.upper())
+    known = {one.lower(): one for one in _RECIPES}
+    found = known.get(name.lower()) or _MODALITIES.get(name.upper())
     if found is None:
+        near = get_close_matches(name.lower(), known, 1)
+        hint = f" Did you mean {known[near[0]]!r}?" if near else ""
         raise ValueError(
-            f"No recipe {name!r}. There are {', '.join(_RECIPES)}, and the modalities {', '.join(_MODALITIES)}."
+            f"No recipe {name!r}. There are {', '.join(_RECIPES)}, and the modalities {', '.join(_MODALITIES)}.{hint}"
         )
     return build(name, _RECIPES[found][0], first).change(**changes)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medlab.standardize.intensity import PRESETS
 from medlab.standardize.measure import Fingerprint
 from medlab.standardize.steps import Recipe, build
 
@@ -30,10 +31,11 @@ def propose(fingerprint: Fingerprint) -> Recipe:
       reaches out of it.
     - Spacing: the median along each axis; along an axis more than 3 times as coarse as every other one, with a third of
       their voxels, the 10th percentile, but no finer than the others (nnU-Net).
-    - Normalization: CT in HU by one scale for all: clipped to the 0.5th and 99.5th percentile of the foreground of all
-      images, minus its mean, over its deviation (nnU-Net). 8-bit CT, ultrasound, colors and drawn shapes by the full
-      range of their type. Others by each image's own mean and deviation (nnU-Net), in MR within the foreground and
-      clipped at -3 and 5.
+    - Normalization: CT in HU of a set that names its window (``cases.info["window"]``) through that window, as the
+      recipe ``"CT-brain"`` and its like; other CT in HU by one scale for all: clipped to the 0.5th and 99.5th
+      percentile of the foreground of all images, minus its mean, over its deviation (nnU-Net). 8-bit CT, ultrasound,
+      colors and drawn shapes by the full range of their type. Others by each image's own mean and deviation (nnU-Net),
+      in MR within the foreground and clipped at -3 and 5.
     - Size, for images with labels of their own: crop or pad to the largest where that is at most twice the voxels of
       the median, else to the median; pictures without millimeters are resized to the median.
 
@@ -104,7 +106,15 @@ def _crop(found: Fingerprint, steps: dict[str, Any], why: dict[str, str]) -> np.
 def _normalize(found: Fingerprint, steps: dict[str, Any], why: dict[str, str]) -> None:
     first = found.intensity[0]
     bits = found.type in ("uint8", "bool")
-    if found.modality == "CT" and not bits and found.channels == 1 and first["deviation"] > 0:
+    if found.modality == "CT" and not bits and found.window:
+        steps["window"], steps["symmetric"] = {"preset": found.window}, {}
+        center, width = PRESETS[found.window]
+        why["window"] = (
+            f"the data set asks for the {found.window} window ({center:g} HU, {width:g} wide): what it shows is faint "
+            "in the range of all HU"
+        )
+        why["symmetric"] = "to [-1, 1], where networks start to learn fastest"
+    elif found.modality == "CT" and not bits and found.channels == 1 and first["deviation"] > 0:
         low, high = first["percentile_0.5"], first["percentile_99.5"]
         steps["fixed_zscore"] = {"mean": first["mean"], "deviation": first["deviation"]}
         if low < high:

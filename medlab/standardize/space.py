@@ -1,7 +1,7 @@
 """Images and label maps brought to one orientation, spacing, size or grid.
 
 In: a Volume. Out: a new Volume whose affine tells where each new voxel lies. Images are interpolated linearly (and
-smoothed first where voxels grow), labels take the nearest voxel. In 2-D and 3-D.
+smoothed first where voxels grow), labels take the nearest voxel, halfway between voxels by vote. In 2-D and 3-D.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medlab import geometry
-from medlab.standardize import separable
+from medlab.standardize import separable, values, voting
 from medlab.volume import Volume
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def orient(volume: Volume, axcodes: str = "RAS") -> Volume:
     Raises:
         ValueError: letters that name no three (two) different axes, or that a picture does not show.
     """
-    wanted = [_world_axis(letter) for letter in axcodes.upper()] if axcodes else []
+    wanted = [_world_axis(letter) for letter in axcodes.upper()] if isinstance(axcodes, str) else []
     axes = {axis for axis, _ in wanted}
     if len(wanted) != volume.rank or len(axes) != len(wanted) or -1 in axes:
         raise ValueError(
@@ -69,12 +69,13 @@ def resample(volume: Volume, spacing: float | Sequence[float]) -> Volume:
 
     Returns:
         A Volume of exactly that spacing; its shape is the field of view divided by the spacing, rounded, at least 1.
-        Images become float32. Along axes whose voxels grow, images are first smoothed (see :func:`match`).
+        Images become float32. Along axes whose voxels grow, images are first smoothed; labels stay labels (see
+        :func:`match`).
 
     Raises:
         ValueError: a spacing of the wrong length or not above 0, or NaN in an image.
     """
-    target = per_axis(spacing, volume.rank, "a spacing in mm")
+    target = per_axis(spacing, values.require_volume(volume).rank, "a spacing in mm")
     factors = target / np.asarray(volume.spacing)
     shape = np.maximum(1, np.rint(np.asarray(volume.shape) / factors)).astype(int)
     return _regrid(volume, tuple(shape.tolist()), factors)
@@ -93,7 +94,7 @@ def resize(volume: Volume, shape: int | Sequence[int]) -> Volume:
     Raises:
         ValueError: a shape of the wrong length or below 1, or NaN in an image.
     """
-    target = whole_shape(shape, volume.rank)
+    target = whole_shape(shape, values.require_volume(volume).rank)
     return _regrid(volume, target, np.asarray(volume.shape) / np.asarray(target))
 
 
@@ -109,7 +110,9 @@ def match(volume: Volume, reference: Volume, *, fill: float | None = None) -> Vo
         A Volume on the reference's grid. Images become float32, interpolated linearly; along axes where the step grows
         from 1 to f voxels they are first smoothed by a Gaussian of variance (f^2 - 1) / (8 ln 2) voxels^2, which takes
         the point spread of the small voxels to that of the large ones (Cardoso et al., MICCAI 2015, "Scale factor
-        point spread function matching"). Labels take the nearest voxel.
+        point spread function matching"). Labels take the nearest voxel. Where a center lies exactly halfway between
+        voxels, as all do when voxels double, the 2, 4 or 8 nearest vote, and tied labels win by turns: no structure
+        is moved to one side. One that fills half of a new voxel or less can vanish.
 
     Raises:
         ValueError: a picture and a volume, two pictures that do not lie in one plane, a geometry that is only assumed
@@ -187,11 +190,7 @@ def interpolate(
     if labels:
         array = array.astype(np.uint8) if array.dtype == bool else array
     else:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(
-                "Expected finite values. The image holds NaN or infinity; mend it with medlab.clean.repair."
-            )
-        array = array.astype(np.float32, copy=False)
+        array = values.as_float32(array)
         sigmas = _widths(step[:rank, :rank]) if smooth else np.zeros(rank)
         factors, starts = np.diagonal(step)[:rank], step[:rank, 3]
         if _within(array.shape[:rank], shape, step[:rank, :rank], starts):
@@ -202,21 +201,26 @@ def interpolate(
     # Unit spacing and identity direction: physical points are voxel indices, in SimpleITK's reversed axis order.
     backwards = slice(rank - 1, None, -1) if rank == 3 else slice(1, None, -1)
     matrix = step[:rank, :rank][backwards, backwards]
-    shift = step[:rank, 3][backwards]
     transform = SimpleITK.AffineTransform(rank)
     transform.SetMatrix(matrix.ravel().tolist())
-    transform.SetTranslation(shift.tolist())
     resampler = SimpleITK.ResampleImageFilter()
     if np.prod(shape) < 1e5:
         resampler.SetNumberOfThreads(1)  # starting threads costs more than a picture's arithmetic
     resampler.SetSize([int(n) for n in shape[::-1]])
-    resampler.SetTransform(transform)
     resampler.SetInterpolator(SimpleITK.sitkNearestNeighbor if labels else SimpleITK.sitkLinear)
 
     def grid(channel: NDArray, value: float) -> NDArray:
         resampler.SetDefaultPixelValue(float(value))
         image = SimpleITK.GetImageFromArray(np.ascontiguousarray(channel))
-        return SimpleITK.GetArrayFromImage(resampler.Execute(image))
+        found = []
+        for side in voting.sides(ties):
+            transform.SetTranslation((step[:rank, 3] + side)[backwards].tolist())
+            resampler.SetTransform(transform)
+            found.append(SimpleITK.GetArrayFromImage(resampler.Execute(image)))
+        return voting.decide(found, ties)
+
+    # Nearest voxels: rounding a center that lies halfway between two would always choose the same side.
+    ties = voting.halfway(step, shape) if labels else [None] * rank
 
     # Channel by channel: SimpleITK is several times slower on vectors than on numbers.
     channels = array.shape[rank:]
@@ -257,19 +261,24 @@ def _world_axis(letter: str) -> tuple[int, int]:
     return -1, 0
 
 
-def per_axis(values: float | Sequence[float], rank: int, what: str) -> NDArray[np.float64]:
+def per_axis(wanted: float | Sequence[float], rank: int, what: str) -> NDArray[np.float64]:
     """One number a spatial axis, after making sure that all are above 0."""
-    numbers = np.asarray(values, np.float64)
+    try:
+        numbers = np.asarray(wanted, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if isinstance(wanted, str | bytes | bool):
+        numbers = np.zeros(0)
     if numbers.ndim == 0:
         numbers = np.repeat(numbers, rank)
     if numbers.shape != (rank,) or not (np.isfinite(numbers).all() and (numbers > 0).all()):
-        raise ValueError(f"Expected {what} above 0, one number or {rank}. Received {values!r}.")
+        raise ValueError(f"Expected {what} above 0, one number or {rank}. Received {wanted!r}.")
     return numbers
 
 
-def whole_shape(values: int | Sequence[int], rank: int) -> tuple[int, ...]:
+def whole_shape(wanted: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """Voxels along each spatial axis, after making sure that they are whole numbers."""
-    numbers = per_axis(values, rank, "a shape in voxels")
+    numbers = per_axis(wanted, rank, "a shape in voxels")
     if not np.array_equal(numbers, np.rint(numbers)):
-        raise ValueError(f"Expected whole numbers of voxels. Received {values!r}.")
+        raise ValueError(f"Expected whole numbers of voxels. Received {wanted!r}.")
     return tuple(int(n) for n in numbers)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medlab import geometry
-from medlab.standardize import contrast, cropping, intensity, inverse, landmarks, space, stripes, values
+from medlab.standardize import contrast, cropping, intensity, inverse, landmarks, probes, space, stripes, values
 from medlab.volume import Volume
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ class Recipe:
         Raises:
             ValueError: a mask that lies on another grid, NaN in the image, or as the single steps.
         """
+        values.require_volume(volume)
         if mask is not None:
-            space.same_grid(volume, mask)
+            space.same_grid(volume, values.require_volume(mask))
         # Resampling makes floats, which would hide that an 8-bit image can reach from 0 to 255.
         bounds = values.full_range(volume) if volume.array.dtype in (np.uint8, bool) else None
         for step, pairs in self.steps:
@@ -139,6 +140,7 @@ class Recipe:
         Raises:
             ValueError: an image is needed and not given, or lies on another grid.
         """
+        values.require_volume(mask)
         if self.looks_at_image:
             if image is None:
                 raise ValueError(
@@ -209,7 +211,11 @@ class Recipe:
         if not {"name", "steps"} <= set(content):
             raise ValueError(f"Expected a recipe with name and steps. Received the keys {sorted(content)}.")
         steps: dict[str, dict[str, Any]] = {}
+        if not isinstance(content["steps"], list | tuple):
+            raise ValueError(f"Expected steps as a list. Received {content['steps']!r}.")
         for entry in content["steps"]:
+            if not isinstance(entry, Mapping):
+                raise ValueError(f"Expected each step as {{'step': name, argument: value, ...}}. Received {entry!r}.")
             arguments = dict(entry)
             step = arguments.pop("step", None)
             if step in steps:
@@ -250,7 +256,7 @@ def build(
     """A Recipe with its steps in the order of ``first`` and its arguments checked.
 
     Raises:
-        ValueError: an unknown order, step or argument.
+        ValueError: an unknown order, step or argument, an argument that is missing or that the step refuses.
     """
     if first not in ORDERS:
         raise ValueError(f"Expected first to be 'space' or 'intensity'. Received {first!r}.")
@@ -262,6 +268,7 @@ def build(
         for key in arguments:
             if key not in known:
                 raise ValueError(f"{step!r} has no argument {key!r}. It has {', '.join(known) or 'none'}.")
+        probes.probe(step, function, {key: _frozen(value) for key, value in arguments.items()})
     ordered = sorted(steps, key=ORDERS[first].index)
     entries = tuple((step, tuple((k, _frozen(v)) for k, v in steps[step].items())) for step in ordered)
     return Recipe(name, entries, first, tuple((step, str(text)) for step, text in why if step in ORDERS[first]))

@@ -32,21 +32,22 @@ def white_stripe(
 
     Args:
         volume: brain MR, corrected for its bias field where that is strong.
-        contrast: ``"T1"``: white matter is the last peak; ``"T2"`` or ``"FLAIR"``: the highest.
+        contrast: ``"T1"``: white matter is the last peak; ``"T2"`` or ``"FLAIR"``: the highest. Capitals do not
+            matter.
         mask: where the histogram is taken: a label map or array of the brain, or ``"foreground"`` (then scalp and fat
             count too, and may be the last peak), or None for the whole image. The result covers the whole image.
         width: share of the values on each side of the peak, in (0, 0.5).
 
     Returns:
         float32 Volume: 0 in white matter, in units of its deviation. A channel that is constant inside the mask, as any
-        is inside a mask of one voxel, becomes 0 everywhere; so does one whose stripe is a single value.
+        is inside a mask of one voxel, becomes 0 everywhere; so does one whose stripe is empty or a single value.
 
     Raises:
         ValueError: another contrast, a width out of range, a mask that is empty or of another shape, a label map, NaN.
 
     Source: Shinohara et al. 2014, NeuroImage: Clinical 6, 9-19.
     """
-    _known(contrast)
+    peak = _known(contrast)
     if not 0 < width < 0.5:
         raise ValueError(f"Expected a width above 0 and below 0.5. Received {width}.")
     array = finite(volume)
@@ -57,10 +58,10 @@ def white_stripe(
         if values[0] == values[-1]:
             target[...] = 0
             continue
-        share = np.searchsorted(values, _peak(values, PEAKS[contrast]), "right") / len(values)
+        share = np.searchsorted(values, _peak(values, peak), "right") / len(values)
         low, high = np.quantile(values, [max(share - width, 0), min(share + width, 1)])
         stripe = values[(values >= low) & (values <= high)].astype(np.float64)
-        deviation = stripe.std()
+        deviation = stripe.std() if len(stripe) else 0  # few voxels may have none near the peak
         target[...] = 0 if deviation == 0 else (source - stripe.mean()) / deviation
     return volume.replace(array=out)
 
@@ -86,19 +87,22 @@ def tissue_peak(
     Source: the density is that of a Gaussian kernel with the bandwidth of Silverman 1986, "Density Estimation for
     Statistics and Data Analysis", equation 3.31, on 1024 bins between the 0.1th and the 99.9th percentile.
     """
-    _known(contrast)
+    peak = _known(contrast)
     array = finite(volume)
     inside = masks.inside(volume, mask)
     found = []
     for source, _ in channels(array, array, volume.rank):
         values = np.sort((source if inside is None else source[inside]).ravel())
-        found.append(float(values[0]) if values[0] == values[-1] else _peak(values, PEAKS[contrast]))
+        found.append(float(values[0]) if values[0] == values[-1] else _peak(values, peak))
     return tuple(found)
 
 
-def _known(contrast: str) -> None:
-    if contrast not in PEAKS:
+def _known(contrast: str) -> str:
+    """Which peak it is."""
+    found = PEAKS.get(contrast.upper()) if isinstance(contrast, str) else None
+    if found is None:
         raise ValueError(f"Expected a contrast of {', '.join(PEAKS)}. Received {contrast!r}.")
+    return found
 
 
 def _peak(values: NDArray, which: str) -> float:

@@ -5,7 +5,7 @@ In: one image Volume. Out: arrays and bounds that the steps of this room compute
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,20 +14,46 @@ from medlab.volume import Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def finite(volume: Volume) -> NDArray[np.float32]:
     """The array as float32, after making sure that it is an image without NaN.
 
     Raises:
-        ValueError: a label map, NaN or infinity.
+        ValueError: no Volume, a label map, NaN, infinity, or a value that float32 cannot hold.
     """
-    if volume.kind != "image":
+    if require_volume(volume).kind != "image":
         raise ValueError("Expected an image. Received a label map, whose numbers are names and must stay as they are.")
-    array = volume.array
+    return as_float32(volume.array)
+
+
+def require_volume(found: Any) -> Volume:
+    """What was given, after making sure that it is a Volume.
+
+    Raises:
+        ValueError: it is something else, such as an array.
+    """
+    if not isinstance(found, Volume):
+        raise ValueError(f"Expected a Volume. Received {type(found).__name__}; make one, medlab.volume.Volume(array).")
+    return found
+
+
+def as_float32(array: NDArray) -> NDArray[np.float32]:
+    """The array as float32, the same object where it is.
+
+    Raises:
+        ValueError: NaN, infinity, or a value that float32 cannot hold.
+    """
     if array.dtype.kind != "f":
         return array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError("Expected finite values. The image holds NaN or infinity; mend it with medlab.clean.repair.")
+    if array.dtype.itemsize > 4 and max(-float(array.min()), float(array.max())) > LARGEST:
+        raise ValueError(
+            f"Expected values within 3.4e38, the largest of float32. Received {array.min():.3g} to {array.max():.3g}; "
+            "divide the array first."
+        )
     return array.astype(np.float32, copy=False)
 
 

@@ -251,7 +251,7 @@ def feeds(
 
     Raises:
         ValueError: ``augment`` or ``mix`` beside a PyDataset, which changes its images by itself; ``mix`` with class
-            weights, or with labels that cannot be mixed.
+            weights, with labels or a loss that know no shares, or that fails on the first two cases.
     """
     if mix is not None:
         _check_mix(mix, data, objective, weights)
@@ -280,13 +280,34 @@ def _check_mix(mix: Any, data: Any, objective: losses.Objective, weights: np.nda
         )
     if isinstance(data, keras.utils.PyDataset):
         raise ValueError("A PyDataset mixes by itself: mix its batches there, not in fit.")
-    encoded = objective.encode(data[1][:1])
-    classes = objective.task in (losses.BINARY, losses.MULTICLASS, losses.MULTILABEL)
-    if not classes or objective.partial or encoded.dtype.kind != "f":
+    two = np.array(data[0][:2], np.float32), objective.encode(data[1][:2])
+    whole = objective.task in (losses.BINARY, losses.MULTICLASS, losses.MULTILABEL)
+    if not whole or objective.partial:
         raise ValueError(
-            "Expected labels of which shares can be taken, for mix: classes of whole images, all known, with a loss "
-            f'that takes shares (loss="auto" does). Received the task {objective.task!r}, labels '
-            f"{'partly unknown' if objective.partial else encoded.dtype}."
+            "Expected labels of which shares can be taken, for mix: classes of whole images, all known. Received the "
+            f"task {objective.task!r}{', labels partly unknown' if objective.partial else ''}."
+        )
+    if two[1].dtype.kind != "f":
+        name = getattr(objective.loss, "name", None) or getattr(objective.loss, "__name__", "")
+        raise ValueError(
+            f"Expected a loss that takes shares of the classes, for mix. The loss {name} was given, with labels as "
+            f'whole numbers ({two[1].dtype}) of shape {("n", *two[1].shape[1:])}: take loss="auto", or mix=None.'
         )
     if weights is not None:
         raise ValueError("Expected class_weight=None with mix: a mixed image belongs to no single class.")
+    _try_mix(mix, *two)
+
+
+def _try_mix(mix: Mix, x: np.ndarray, y: np.ndarray) -> None:
+    """Mixes the first two cases, so that what is wrong with ``mix`` is said before a training starts."""
+    expected = "Expected mix as a function mix(x, y, keys=keys, seed=seed) -> (x, y), such as medlab.augment.mixup."
+    keys = np.stack([np.zeros(len(x), int), np.zeros(len(x), int), np.arange(len(x))], axis=1)
+    try:
+        made = mix(x.copy(), y.copy(), keys=keys, seed=0)
+    except Exception as error:
+        raise ValueError(f"{expected} On the first two cases it failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise ValueError(f"{expected} On the first two cases it gave no pair but {type(made).__name__}.")
+    shapes = tuple(np.shape(one) for one in made)
+    if shapes != (x.shape, y.shape):
+        raise ValueError(f"{expected} Of the first two cases, {x.shape} and {y.shape}, it made {shapes}.")
