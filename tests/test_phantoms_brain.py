@@ -176,6 +176,49 @@ def test_volume_of_the_mask_is_that_of_the_drawn_ball():
     assert np.mean(ratios) == pytest.approx(1, abs=0.2)
 
 
+def test_the_volumes_in_the_table_are_those_of_a_fine_mask():
+    table = phantoms.cases("phantom:brain-tumor", n=24, severity=0.7, seed=1)
+    whole, core, balls = [], [], []
+    for index, row in table.iterrows():
+        if row["label"] == "healthy":
+            assert (row["tumor_ml"], row["core_ml"]) == (0, 0)
+            continue
+        case, head = plan.draw(index, 0.7, 1)
+        reach = np.arange(-1.75 * case.radius_mm, 1.75 * case.radius_mm, 1.0)
+        axes = tuple((at + reach).astype(np.float32) for at in (case.x_mm, case.y_mm, case.z_mm))
+        mask = mixture.compose(case, head, axes, 1.0, np.random.default_rng([plan.VERSION, 1, index, 2]))[1]
+        whole.append(1000 * row["tumor_ml"] / (mask >= 2).sum())
+        core.append(1000 * row["core_ml"] / (mask == 2).sum())
+        balls.append(4 / 3 * np.pi * case.radius_mm**3 / (mask >= 2).sum())
+    assert len(whole) == 12
+    np.testing.assert_allclose(whole, 1, atol=0.03)
+    np.testing.assert_allclose(core, 1, atol=0.1)  # the smallest cores are a few hundred voxels of 1 mm
+    assert np.mean(core) == pytest.approx(1, abs=0.05)
+    assert np.ptp(balls) > 0.2  # what was drawn is not what was made
+
+
+def test_volumes_are_those_of_a_volume_and_of_every_image():
+    index = 2 * 4 + (plan.parameters(8).label == "healthy")
+    _, labels, facts = brain.brain_tumor(index, rank=3, size=120)
+    assert 1000 * facts["tumor_ml"] == pytest.approx((labels.array >= 2).sum() * 2.0**3, rel=0.04)
+    other = brain.brain_tumor(index, size=16, sequence="t2", domain="noisy")[2]
+    assert (other["tumor_ml"], other["core_ml"]) == (facts["tumor_ml"], facts["core_ml"])
+
+
+def test_a_tumor_smaller_than_a_voxel_is_marked_where_it_is():
+    checked = 0
+    for index in range(60):
+        case = plan.parameters(index, severity=4, seed=1)
+        labels = brain.render(index, 2, 16, "flair", 4, 1)[1]
+        assert labels.any() == (case.label == "tumor")
+        if (labels > 0).sum() == 1:
+            place = brain.head_affine(2, 16, case.slice_z_mm) @ [*np.argwhere(labels)[0], 0, 1]
+            # Within the voxel of 15 mm, or one beside it where the outline leans over.
+            assert np.abs(place[:2] - [case.x_mm, case.y_mm]).max() < 15
+            checked += 1
+    assert checked > 8
+
+
 def test_outline_is_no_ball(sick):
     case, head = plan.draw(sick, 1.0, 0)
     reach = np.arange(-36, 36.1, 1.5)

@@ -102,6 +102,21 @@ def test_a_crop_is_as_in_the_decathlon():
     assert ndimage.label(labels.array > 0)[1] == 1
 
 
+@pytest.mark.parametrize(("rank", "size", "shape"), [(2, 128, (89, 89)), (3, 64, (44, 64, 44)), (3, 52, (36, 52, 36))])
+def test_size_counts_the_longest_side_of_the_box(rank, size, shape):
+    for view in ("left", "right"):
+        image = SET.render(0, **SET.options(rank=rank, size=size, view=view))[0]
+        assert image.shape == shape
+        np.testing.assert_allclose(image.spacing[:3], 52 / size)  # cubes: 52 mm hold them
+        # The other sides of 36 mm to half a voxel.
+        short = [length for length in image.shape if length != size]
+        np.testing.assert_allclose(np.array(short) * 52 / size, 36, atol=26 / size)
+        if rank == 3:
+            assert image.orientation[image.shape.index(size)] == "A"  # front to back
+        assert " x ".join(map(str, shape)) in SET.note or shape == (36, 52, 36)
+    assert SET.render(0, **SET.options(rank=rank, size=size))[0].shape == (size,) * rank
+
+
 def test_left_is_left():
     for view, sign in (("left", -1), ("right", 1)):
         labels = _crop(3, view)[1]

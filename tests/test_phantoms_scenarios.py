@@ -160,6 +160,38 @@ def test_defaults_are_the_first_of_each_choice():
     assert found.options(rank=3, size=None)["size"] == 64
 
 
+@pytest.mark.parametrize("name", phantoms.NAMES)
+def test_choices_and_domains_may_be_given_in_any_case(name):
+    found = phantoms.find(name)
+    for key, values in {**found.choices, "domain": found.domains}.items():
+        assert len({value.lower() for value in values}) == len(values)
+        for value in values:
+            for written in (value.upper(), value.lower(), value.title()):
+                assert found.options(rank=2, **{key: written})[key] == value
+
+
+LESIONS = {
+    "phantom:brain-tumor": ("edema", "core", "rim"),
+    "phantom:lung-nodule": ("nodule",),
+    "phantom:stenosis": ("narrowing",),
+    "phantom:fracture": ("fracture",),
+    "phantom:ms-lesions": ("lesion",),
+    "phantom:stroke": ("infarct",),
+}
+
+
+@pytest.mark.parametrize("name", LESIONS)
+def test_the_smallest_mask_of_every_sick_case_shows_its_lesion_and_of_no_healthy_one(name):
+    found = phantoms.find(name)
+    numbers = [found.regions.index(region) for region in LESIONS[name]]
+    for rank, (_, least, _) in found.sizes.items():
+        options = found.options(rank=rank, size=least, severity=4, seed=1)
+        for index in range(20 if rank == 2 else 6):
+            labels = found.render(index, **options)[1].array
+            sick = _truth(found, index, options)["label"] != found.classes[0]
+            assert np.isin(labels, numbers).any() == sick, (rank, index)
+
+
 def test_a_rank_may_narrow_a_choice():
     found = replace(phantoms.find("phantom:ms-lesions"), narrower={3: {"sequence": ("t1",)}})
     assert [found.options(rank=rank)["sequence"] for rank in (2, 3)] == ["flair", "t1"]

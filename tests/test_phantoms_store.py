@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from medlab import phantoms
-from medlab.phantoms import brain, cache, plan, store
+from medlab.phantoms import brain, cache, store
 
 NAME = "phantom:brain-tumor"
 
@@ -68,6 +68,23 @@ def test_reference_opens_what_the_function_makes():
         labels = phantoms.open_reference(reference, kind="labels")
         np.testing.assert_array_equal(labels.array, mask.array)
         assert labels.kind == "labels"
+
+
+def test_a_choice_in_another_case_is_the_same_case(tmp_path):
+    table = phantoms.cases(NAME, n=2, size=32, sequence="T1C", domain="3t")
+    pd.testing.assert_frame_equal(table, phantoms.cases(NAME, n=2, size=32, sequence="t1c", domain="3T"))
+    assert "sequence=t1c&" in table["image"][1]
+    assert "domain=3T&" in table["image"][1]
+    opened = phantoms.open_reference(table["image"][1].replace("t1c", "T1c").replace("3T", "3t"))
+    np.testing.assert_array_equal(opened.array, brain.render(1, 2, 32, "t1c", 1.0, 0, "3T")[0])
+    assert opened.info["sequence"] == "t1c"
+    assert len(_files(tmp_path)) == 1
+    store._volumes.cache_clear()
+    phantoms.open_reference(table["image"][1])
+    assert len(_files(tmp_path)) == 1
+    made, _, facts = phantoms.brain_tumor(1, size=32, sequence="T1C", domain="3t")
+    np.testing.assert_array_equal(made.array, opened.array)
+    assert facts == pytest.approx(opened.info["parameters"], nan_ok=True)
 
 
 def test_severity_survives_as_written():
@@ -152,7 +169,7 @@ def test_cached_images_are_read_not_made(tmp_path):
     (file,) = _files(tmp_path)
     marked = np.full((32, 32), 7, np.int16), np.full((32, 32), 2, np.uint8)
     options = "rank=2&size=32&sequence=flair&severity=1&domain=reference&seed=0"
-    key = f"2-{NAME}-{plan.VERSION}-{options}"
+    key = f"2-{NAME}-{brain.VERSION}-{options}"
     facts = cache.load(key, 3)[1]
     cache.save(key, 3, marked, facts)
     assert _files(tmp_path) == [file]

@@ -6,13 +6,14 @@ same numbers always give the same case.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medlab.phantoms import mixture, physics, plan, scanner, scenario
+from medlab.phantoms import mixture, physics, plan, scanner, scenario, tumor
 from medlab.volume import Volume
 
 SIZES = {2: (128, 16, 512), 3: (64, 16, 160)}
@@ -20,6 +21,10 @@ SIZES = {2: (128, 16, 512), 3: (64, 16, 160)}
 
 FIELD_OF_VIEW = 240.0  # mm, along each side
 SLICE_MM = 5.0  # the slices' distance in a clinical protocol; what is drawn is the plane in its middle
+VERSION = 2
+"""Raised whenever the same parameters give another image or mask: cached ones of other versions are not used. It counts
+apart from that of the plan, from which all is drawn: masks that were empty in a sick case gained a voxel."""
+
 MIDDLE = np.array([0.0, -16.0, -4.0])  # mm in RAS
 
 
@@ -47,7 +52,9 @@ def brain_tumor(
 
     Returns:
         The image (int16, arbitrary units as a scanner gives them), its mask (uint8: 0 background, 1 edema, 2 core, 3
-        rim; all 0 where healthy), and the parameters.
+        rim; all 0 where healthy, at least one voxel above 0 where not), and the parameters: those of
+        :class:`medlab.phantoms.plan.Parameters`, ``tumor_ml``, the volume of core and rim as made, and ``core_ml``, the
+        core's.
 
     Raises:
         ValueError: an argument out of its range.
@@ -55,12 +62,23 @@ def brain_tumor(
     scenario.check_number(index, "index")
     given = TUMOR.options(rank=rank, size=size, sequence=sequence, severity=severity, domain=domain, seed=seed)
     image, labels = TUMOR.render(index, **given)
-    return image, labels, _parameters(index, severity=given["severity"], seed=given["seed"], domain=domain)
+    return image, labels, _parameters(index, **{key: given[key] for key in ("severity", "seed", "domain")})
 
 
 def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
     case = asdict(plan.parameters(index, severity=severity, seed=seed))
-    return scanner.DOMAINS[domain].changed(case)
+    return scanner.DOMAINS[domain].changed(case) | _volumes_ml(index, severity, seed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _volumes_ml(index: int, severity: float, seed: int) -> dict[str, float]:
+    volumes = tumor.volumes_ml(*plan.draw(index, severity, seed), _outlines(index, seed))
+    return dict(zip(("tumor_ml", "core_ml"), volumes, strict=True))
+
+
+def _outlines(index: int, seed: int) -> np.random.Generator:
+    """What the plan of a case leaves open is drawn from this."""
+    return np.random.default_rng([plan.VERSION, seed, index, 2])
 
 
 def _volumes(
@@ -103,7 +121,7 @@ def render(
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Image and mask of a case as arrays; arguments as ``TUMOR.options`` lets them pass."""
     case, head = plan.draw(index, severity, seed)
-    rng = np.random.default_rng([plan.VERSION, seed, index, 2])
+    rng = _outlines(index, seed)
     axes = head_axes(rank, size, case.slice_z_mm)
     shares, mask = mixture.compose(case, head, axes, FIELD_OF_VIEW / size, rng)
     vary = scanner.people(rng)
@@ -126,7 +144,7 @@ TUMOR = scenario.Scenario(
     sizes=SIZES,
     choices={"sequence": ("flair", "t1", "t1c", "t2")},
     domains=tuple(scanner.DOMAINS),
-    version=plan.VERSION,
+    version=VERSION,
     note="Heads with and without a tumor, as MR. The anatomy is the ICBM 152 template, bent differently for each "
     "person; relaxation times are those of the literature. Skull, scalp, tumor, edema, aging, noise and the receive "
     "field are simulated. The grade names how a tumor was made, not its biology. Nothing about the sensitivity of a "

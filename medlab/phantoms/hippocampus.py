@@ -26,7 +26,9 @@ VIEWS = {
     "head": (tuple(brain.MIDDLE), (240.0, 240.0, 240.0)),
 }
 """Middle (mm in the template, in RAS) and sides (mm along x, y and z) of what the image shows; both temporal lobes, one
-hippocampus in a box as in Task04 of the Medical Segmentation Decathlon, or the whole head."""
+hippocampus in a box as in Task04 of the Medical Segmentation Decathlon, or the whole head. An image's ``size`` is the
+number of voxels along the longest side; voxels are cubes and the other sides hold as many as fit. One hippocampus with
+``size=64`` is 44 x 64 x 44; a coronal slice shows the box's short sides: 89 x 89 for ``size=128``."""
 
 _ALVEUS_MM = 0.35  # white matter on the surface; outlines of the hippocampus take it in
 _GRAY = 0.88  # of the hippocampus' signal; the rest is that of white matter
@@ -207,7 +209,9 @@ ATROPHY = scenario.Scenario(
     "expert outlined it. Normal volumes are about those measured in adults; what disease takes was chosen. Subfields, "
     "disease elsewhere and a normal aging of the hippocampus are left out: nothing about dementia or epilepsy in "
     "patients may be concluded. With sequence='random' every tissue has a gray of its own by chance, as in SynthSeg "
-    "(Billot et al., Med Image Anal 86:102789, 2023): for training, no image of a scanner.",
+    "(Billot et al., Med Image Anal 86:102789, 2023): for training, no image of a scanner. With view='left' or 'right' "
+    "the box is 36 x 52 x 36 mm and size counts the voxels along its 52 mm, front to back: size=64 gives volumes of "
+    "44 x 64 x 44, and a coronal slice of size=128 has 89 x 89 pixels.",
     parameters=_parameters,
     render=_render,
 )

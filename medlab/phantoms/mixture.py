@@ -15,6 +15,8 @@ from medlab.phantoms import anatomy, plan
 
 DURA_MM = 1.0  # fluid between the brain's hull and the bone
 
+_LENGTHS = ((1.3, 3.5), (0.5, 1.1))  # of the waves of a tumor's outline, by its radius
+
 LABELS = {"background": 0, "edema": 1, "core": 2, "rim": 3}
 
 Axes = tuple[NDArray, NDArray, NDArray]
@@ -39,7 +41,7 @@ def compose(
     soft = max(spacing, 1.0)
     # All is drawn in the same order whether the case is healthy or not.
     texture, layers = textures(rng)
-    lobes, fringe = _around(rng, case.radius_mm, 1.3, 3.5), _around(rng, case.radius_mm, 0.5, 1.1)
+    lobes, fringe = unevenness(rng, case.radius_mm)
     spots, spot_mm = aging(rng, case.spots)
     warp = (lambda here, hull: here + push(here, case, hull)) if case.label == "tumor" else None
     scene = Scene.build(head, axes, soft, texture, layers, case.atrophy, case.caps, warp)
@@ -103,8 +105,8 @@ class Scene:
         shape_bend = head.SHAPE_MM * head.shape.on(axes).reshape(3, -1)
         there = head.to_template(places, shape_bend)
         surfaces = anatomy.sample(template.surfaces, template.to_coarse, there)
-        grain = _on(texture, axes)
-        outside = _outside(template, there, *surfaces, _on(layers, axes), grain[0], soft)
+        grain = field_on(texture, axes)
+        outside = _outside(template, there, *surfaces, field_on(layers, axes), grain[0], soft)
 
         within = np.flatnonzero(surfaces[0] < soft)
         hull, here = surfaces[0, within], places[:, within]
@@ -112,7 +114,7 @@ class Scene:
         folds = head.FOLDS_MM * head.folds.on(axes).reshape(3, -1)
         there = head.to_template(moved, (shape_bend + folds)[:, within])
         grain = grain[:, within]
-        brain = _brain(template, there, grain, atrophy, caps, white, sharper)
+        brain = healthy_brain(template, there, grain, atrophy, caps, white, sharper)
         return cls(axes, soft, outside, within, hull, here, there, grain, brain)
 
     @property
@@ -122,7 +124,7 @@ class Scene:
 
     def field(self, waves: anatomy.Waves) -> NDArray[np.float32]:
         """Values (fields, m) of smooth random fields in the brain, at most 2.5 from 0."""
-        return _on(waves, self.axes)[:, self.within]
+        return field_on(waves, self.axes)[:, self.within]
 
     def shares(self) -> dict[str, NDArray[np.float32]]:
         """Shares of all tissues, (i, j, k) each."""
@@ -143,7 +145,8 @@ def aging(rng: np.random.Generator, number: int) -> tuple[NDArray[np.float64], N
     return sites[rng.integers(len(sites), size=number)], rng.uniform(1.3, 4.2, number)
 
 
-def _on(waves: anatomy.Waves, axes: Axes) -> NDArray[np.float32]:
+def field_on(waves: anatomy.Waves, axes: Axes) -> NDArray[np.float32]:
+    """Values (fields, n) of smooth random fields on a grid, at most 2.5 from 0."""
     return np.clip(waves.on(axes).reshape(len(waves.weights), -1), -2.5, 2.5)
 
 
@@ -165,10 +168,11 @@ def push(places: NDArray, case: plan.Parameters, hull: NDArray) -> NDArray[np.fl
     return away * ((before / distance - 1) * fade)
 
 
-def _around(rng: np.random.Generator, radius: float, shortest: float, longest: float) -> anatomy.Waves:
-    """Two fields that vary over lengths given by the tumor's radius."""
+def unevenness(rng: np.random.Generator, radius: float) -> tuple[anatomy.Waves, anatomy.Waves]:
+    """Lobes and fringe of a tumor's outline: two fields each, over lengths given by the tumor's radius."""
     size = max(radius, 4.0)
-    return anatomy.Waves.draw(rng, 2, shortest * size, longest * size, n=20)
+    lobes, fringe = (anatomy.Waves.draw(rng, 2, least * size, most * size, n=20) for least, most in _LENGTHS)
+    return lobes, fringe
 
 
 def _inside(distance: NDArray, width: float) -> NDArray[np.float32]:
@@ -210,7 +214,7 @@ def _outside(
     return shares
 
 
-def _brain(
+def healthy_brain(
     template: anatomy.Template, there: NDArray, texture: NDArray, atrophy: float, caps: float, more: float,
     sharper: float,
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
@@ -246,14 +250,7 @@ def _add_tumor(
     radius = case.radius_mm
     middle = np.array([[case.x_mm], [case.y_mm], [case.z_mm]], np.float32)
     distance = np.sqrt(((places - middle) ** 2).sum(0))
-    # The outline is no ball: the distance is stretched by exp(n), n of variance v. A ball's volume would be multiplied
-    # by E[exp(-3 n)] = exp(4.5 v); the constant takes this back.
-    bent = distance * np.exp(0.18 * lobes[0] + 0.06 * fringe[0] + 1.5 * (0.18**2 + 0.06**2))
-    room = _inside(hull + 0.5, soft)
-    tumor = _inside(bent - radius, soft) * room
-    # The core's outline is its own, but leaves a rim.
-    inner = np.minimum(case.core_share * np.exp(0.16 * lobes[1] + 0.10 * fringe[1]), 0.8)
-    core = _inside(bent - inner * radius, 1.5 * soft) * tumor
+    bent, room, tumor, core = outline(case, distance, hull, lobes, fringe, soft)
     # Edema follows the white matter and spares the cortex.
     reach = case.edema_mm * np.exp(0.25 * lobes[1] + 0.2 * fringe[1])
     tracts = np.clip(1.4 * (brain["white"] + brain["gliosis"]) + 0.2 * brain["gray"] - 0.2, 0, 1)
@@ -269,4 +266,35 @@ def _add_tumor(
     mask[swollen >= 0.5] = LABELS["edema"]
     mask[tumor >= 0.5] = LABELS["rim"]
     mask[core >= 0.5] = LABELS["core"]
+    if not mask.any():
+        # A tumor that fills no voxel by half, as on a coarse grid, is marked where there is most of it.
+        most = np.argmax(tumor) if tumor.any() else np.argmin(bent)
+        mask[most] = LABELS["core" if core[most] > tumor[most] - core[most] else "rim"]
     return mask
+
+
+def outline(
+    case: plan.Parameters, distance: NDArray, hull: NDArray, lobes: NDArray, fringe: NDArray, soft: float
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """A tumor's uneven shape at n places.
+
+    Args:
+        case: the plan.
+        distance: (n,) mm to the tumor's center.
+        hull: (n,) distance to the brain's hull in mm, negative inside.
+        lobes: (2, n) values of the fields of :func:`unevenness`.
+        fringe: (2, n) likewise.
+        soft: width of edges, mm.
+
+    Returns:
+        (n,) each: the distance bent as the outline is, mm; share of the brain; share of the tumor; of it, the core's.
+    """
+    # The outline is no ball: the distance is stretched by exp(n), n of variance v. A ball's volume would be multiplied
+    # by E[exp(-3 n)] = exp(4.5 v); the constant takes this back.
+    bent = distance * np.exp(0.18 * lobes[0] + 0.06 * fringe[0] + 1.5 * (0.18**2 + 0.06**2))
+    room = _inside(hull + 0.5, soft)
+    tumor = _inside(bent - case.radius_mm, soft) * room
+    # The core's outline is its own, but leaves a rim.
+    inner = np.minimum(case.core_share * np.exp(0.16 * lobes[1] + 0.10 * fringe[1]), 0.8)
+    core = _inside(bent - inner * case.radius_mm, 1.5 * soft) * tumor
+    return bent, room, tumor, core

@@ -13,7 +13,7 @@ import numpy as np
 from medlab.phantoms import anatomy
 
 VERSION = 1
-"""Raised whenever the same parameters give another image: cached images of other versions are not used."""
+"""All is drawn by it: another number gives other cases."""
 
 CLASSES = ["healthy", "tumor"]
 
@@ -27,8 +27,9 @@ class Parameters:
         x_mm: center of the tumor, mm to the patient's right.
         y_mm: mm to the front.
         z_mm: mm to the head.
-        radius_mm: of the ball with the tumor's volume (core and rim).
-        core_share: radius of the core by that of the tumor.
+        radius_mm: of the ball that the tumor (core and rim) is made from, before its surface is made uneven and the
+            surface of the brain cuts it; ``tumor_ml`` of the table is what was made.
+        core_share: radius of the core by that of the tumor, drawn likewise; ``core_ml`` is what was made.
         edema_mm: mean width of the edema.
         conspicuity: how much of the lesion's tissue is truly lesion, 0 to 1; the rest is what was there before.
         agent_mmol_l: what the rim took up of the contrast agent (for ``sequence="t1c"``).
@@ -41,7 +42,8 @@ class Parameters:
         bias: largest deviation of the receive gain from 1.
         grade: ``"high"`` where at least two of three are above the middle of what is drawn: uptake of the contrast
             agent, share of the necrotic core, width of the edema by the tumor's size; else ``"low"``, and ``"none"``
-            where healthy. A name for how the tumor was made, no grade of the WHO.
+            where healthy. All three are as drawn (``agent_mmol_l``, ``core_share``, ``edema_mm`` by ``radius_mm``), not
+            measured in the mask. A name for how the tumor was made, no grade of the WHO.
     """
 
     label: str

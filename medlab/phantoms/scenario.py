@@ -29,11 +29,13 @@ class Scenario:
         anatomy: one word, such as ``"chest"``.
         topic: ``"tumor"``, ``"cardiovascular"``, ``"orthopedic"`` or ``"neurological"``.
         regions: names of the mask's values 0, 1, ...; the first is ``"background"``.
-        sizes: for each rank that makes sense: default, least and most voxels a side. The first rank is the default.
+        sizes: for each rank that makes sense: default, least and most voxels along the longest side of the volume from
+            which the image is taken, which sets the voxel's size; other sides may be shorter. The first rank is the
+            default.
         choices: further text options with their values; the first value is the default.
         domains: plain names of scanner, protocol or site; the first is the default. A domain changes how a patient
             looks, never who it is: label, anatomy and lesion stay.
-        version: raised whenever the same arguments give another image.
+        version: raised whenever the same arguments give another image or mask; older files in the cache are not used.
         note: what is real, what is simulated and what must not be concluded, in plain sentences; the first says what it
             is.
         parameters: ``parameters(index, *, severity, seed, domain)``: the truth of one case as plain values, with
@@ -66,10 +68,10 @@ class Scenario:
 
         Args:
             **given: any of ``rank``, ``size`` (None for the rank's default), ``severity``, ``domain``, ``seed`` and the
-                scenario's own choices.
+                scenario's own choices; texts in any case, as "T1" for "t1".
 
         Returns:
-            In the order rank, size, the choices, severity, domain, seed.
+            In the order rank, size, the choices, severity, domain, seed; texts as the scenario spells them.
 
         Raises:
             ValueError: an unknown name, or a value out of its range; the message says which.
@@ -88,10 +90,12 @@ class Scenario:
         chosen = {}
         allowed = {**self.choices, **self.narrower.get(rank, {}), "domain": self.domains}
         for key, values in allowed.items():
-            chosen[key] = given.get(key, values[0])
-            if not isinstance(chosen[key], str) or chosen[key] not in values:
+            asked = given.get(key, values[0])
+            spelled = {value.lower(): value for value in values}
+            chosen[key] = spelled.get(asked.lower()) if isinstance(asked, str) else None
+            if chosen[key] is None:
                 there = f" for rank {rank}" if key in self.narrower.get(rank, {}) else ""
-                raise ValueError(f"Expected a {key} of {', '.join(values)}{there}. Received {chosen[key]!r}.")
+                raise ValueError(f"Expected a {key} of {', '.join(values)}{there}. Received {asked!r}.")
         severity, seed = given.get("severity", 1.0), given.get("seed", 0)
         check_severity(severity)
         check_number(seed, "seed")

@@ -24,6 +24,8 @@ two of the four show dissemination in space; Thompson et al., Lancet Neurol 17:1
 
 _SHARES = (0.45, 0.25, 0.12, 0.18)  # chosen: how often a further lesion lies in each area
 
+_SOFT = 1.5  # mm, edges of the finest volume
+
 _SPOT = 0.55  # spots of aging by those of the tumor phantom: most smaller than a lesion
 
 
@@ -39,7 +41,8 @@ class Parameters:
         infratentorial: of them, in brain stem and cerebellum.
         deep: of them, elsewhere in the white matter.
         black_holes: of them, dark in T1 as well.
-        load_ml: volume of all lesions as drawn; the mask's differs a little where lesions meet each other or fluid.
+        load_ml: volume of all lesions (:func:`load_ml`). A mask of 1.7 mm held from 10 % less to 9 % more in 23 sick
+            cases of severity 1 and 2, and 2 % less in the mean; outlines and tissue are uneven there.
         conspicuity: how much of a lesion's tissue is truly lesion, 0 to 1.
         spots: number of small white-matter lesions of aging, in healthy and sick alike.
         caps: brightness of the white matter beside the ventricles, 0 to 1, likewise.
@@ -126,25 +129,58 @@ def draw(index: int, severity: float, seed: int) -> tuple[Parameters, anatomy.He
     turn = _toward(middle, area == 0, rng)
     hole = rng.random(MOST) < 0.35
     area, middle, half, turn, hole = area[:n], middle[:n], half[:n], turn[:n], hole[:n]
-    load = 4 / 3 * np.pi * half.prod(1).sum() / np.linalg.det(head.linear) / 1000
     age = u[4]
     areas = {name: int((area == number).sum()) for number, name in enumerate(AREAS)}
     z = head.from_template(middle[0])[2] + 0.5 * size[0] * (u[5] - 0.5) * 2
+    caps = float(min(0.25 + 0.6 * severity**0.5 * age * u[8], 1))
+    atrophy = float(1.2 * (age - 0.4) + 0.4 * (u[9] - 0.5))
+    lesions = Lesions(middle, half, turn, hole)
     found = Parameters(
         label=CLASSES[int(sick)],
         lesions=n * sick,
         **{name: number * sick for name, number in areas.items()},
         black_holes=int(hole.sum()) * sick,
-        load_ml=float(load * sick),
+        load_ml=load_ml(head, lesions, atrophy, caps) if sick else 0.0,
         conspicuity=float(np.clip((0.55 + 0.35 * u[6]) / severity**0.5, 0.15, 1)) if sick else float("nan"),
         spots=int(counts.poisson((3 + 20 * age**2) * severity)),
-        caps=float(min(0.25 + 0.6 * severity**0.5 * age * u[8], 1)),
-        atrophy=float(1.2 * (age - 0.4) + 0.4 * (u[9] - 0.5)),
+        caps=caps,
+        atrophy=atrophy,
         slice_z_mm=float(z),
         noise=float((0.02 + 0.025 * rng.random()) * severity**0.5),
         bias=float(0.04 + 0.12 * u[7]),
     )
-    return found, head, Lesions(middle, half, turn, hole)
+    return found, head, lesions
+
+
+def load_ml(head: anatomy.Head, lesions: Lesions, atrophy: float, caps: float) -> float:
+    """Volume of all lesions in the person, ml: what several share counts once, and fluid is none of it.
+
+    It is counted at places of each ellipsoid, without the unevenness of outlines and of tissue that an image has.
+    """
+    inside = _ball()
+    scaled = lesions.axes[:, :, None] * inside.T  # (n, 3, m) along each lesion's own axes
+    there = lesions.middle[:, :, None] + np.einsum("nad,nam->ndm", lesions.turn, scaled)
+    shared = np.ones((len(there), len(inside)))  # how many lesions lie there
+    reach = lesions.axes.max(1)
+    gap = np.linalg.norm(lesions.middle[:, None] - lesions.middle, axis=2) - reach[:, None] - reach
+    for one, other in np.argwhere((gap < 0) & ~np.eye(len(gap), dtype=bool)):
+        turned = lesions.turn[other] @ (there[one] - lesions.middle[other][:, None])
+        shared[one] += ((turned / lesions.axes[other][:, None]) ** 2).sum(0) < 1
+    places = there.transpose(1, 0, 2).reshape(3, -1).astype(np.float32)
+    still = np.zeros(places.shape, np.float32)
+    fluid = mixture.healthy_brain(anatomy.template(), places, still, atrophy, caps, 0.0, 1.4)["fluid"]
+    edge = (1 - np.linalg.norm(inside, axis=1)) * lesions.axes.min(1)[:, None] / (1.2 * _SOFT)
+    counted = np.clip(0.5 + edge, 0, 1) * (1 - fluid.reshape(shared.shape)) >= 0.5
+    volume = 4 / 3 * np.pi * lesions.axes.prod(1) * head.growth(lesions.middle.T)
+    return float((volume * (counted / shared).mean(1)).sum() / 1000)
+
+
+@functools.cache
+def _ball() -> NDArray[np.float64]:
+    """Places (m, 3) spread evenly in a ball of radius 1."""
+    along = (np.arange(8) - 3.5) / 4
+    places = np.stack(np.meshgrid(along, along, along), -1).reshape(-1, 3)
+    return places[(places**2).sum(1) < 1]
 
 
 def _toward(middle: NDArray, beside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:

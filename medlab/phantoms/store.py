@@ -59,10 +59,11 @@ def cases(name: str, *, n: int = 1000, **options: Any) -> pd.DataFrame:
         name: one of ``NAMES``.
         n: number of cases, each of a patient of its own; half are healthy (of an odd number, one more or less). Case k
             is the same for every n.
-        **options: ``rank`` (2 for slices or radiographs, 3 for volumes), ``size`` (voxels along a side; each rank has a
-            default), ``severity`` (0.25 to 4; above 1 lesions are smaller and fainter, noise and look-alikes more),
-            ``domain`` (scanner, protocol or site; the patients stay the same), ``seed`` (another seed gives other
-            patients), and the scenario's own choices, such as ``sequence`` of an MR set.
+        **options: ``rank`` (2 for slices or radiographs, 3 for volumes), ``size`` (voxels along the longest side; each
+            rank has a default), ``severity`` (0.25 to 4; above 1 lesions are smaller and fainter, noise and
+            look-alikes more), ``domain`` (scanner, protocol or site; the patients stay the same), ``seed`` (another
+            seed gives other patients), and the scenario's own choices, such as ``sequence`` of an MR set. Texts may be
+            given in any case; references and tables hold the scenario's own spelling.
 
     Returns:
         One row a case: id, patient, image and mask (references), label, and the parameters of the scenario. ``attrs``
