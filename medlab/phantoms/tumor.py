@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medlab.phantoms import anatomy, mixture, plan
 
-_ACROSS = 22  # places along each side of the cube that is counted
-_CORE_ACROSS = 16  # of the smaller box around the core
+_ACROSS = 14  # places along each side of the cube that is counted
+_CORE_ACROSS = 10  # of the smaller box around the core
 _REACH = 1.75  # radii; the outline goes no farther: exp(2.5 (0.18 + 0.06) - 1.5 (0.18^2 + 0.06^2)) = 1.73
 _SOFT = 1.0  # mm, the sharpest edge an image has
 
