@@ -261,10 +261,10 @@ def no_keys(a, b):
 )
 def test_a_function_that_cannot_mix_is_refused_before_training(mix, message):
     network = models.small_cnn((8, 8, 1), 2, width=4)
-    before = [np.array(weight) for weight in network.get_weights()]
+    before = [np.asarray(weight).copy() for weight in network.weights]
     with pytest.raises(ValueError, match=message):
         train.fit(network, (np.ones((4, 8, 8, 1)), np.arange(4) % 2), mix=mix, epochs=1, progress=False)
-    for old, new in zip(before, network.get_weights(), strict=True):
+    for old, new in zip(before, network.weights, strict=True):
         np.testing.assert_array_equal(old, new)
 
 
