@@ -19,8 +19,8 @@ _HOME = {
     "input_times_gradient": "attribution",
     "integrated_gradients": "attribution",
     "occlusion": "perturb",
-    "deletion": "perturb",
-    "insertion": "perturb",
+    "deletion": "curves",
+    "insertion": "curves",
     "pointing_game": "localize",
     "mass_inside": "localize",
     "iou": "localize",
@@ -34,7 +34,7 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in {"gradient", "network", "targets", *_HOME.values()}:
+    if name in {"gradient", "network", "question", "targets", *_HOME.values()}:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"medlab.explain has no {name!r}. It has {', '.join(__all__)}.")
 

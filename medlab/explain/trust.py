@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, stats
 
 from medlab.backend import keras
-from medlab.explain import attribution, cam, localize, perturb
+from medlab.explain import attribution, cam, curves, localize, perturb
 from medlab.explain.network import Network, check_images
 from medlab.explain.targets import Target
 
@@ -175,8 +175,8 @@ def score(
             found |= {rule.__name__: rule(heat, masks) for rule in _RULES}
         if steps:
             options_of_curve = {**options, "steps": steps, "seed": seed}
-            found["deletion"] = perturb.deletion(model, images, heat, **options_of_curve).auc
-            found["insertion"] = perturb.insertion(model, images, heat, **options_of_curve).auc
+            found["deletion"] = curves.deletion(model, images, heat, **options_of_curve).auc
+            found["insertion"] = curves.insertion(model, images, heat, **options_of_curve).auc
         if name in alike:
             found["randomization"] = alike[name]
         rows |= {(name, title): _mean_with_interval(value, seed, n_boot, confidence) for title, value in found.items()}
