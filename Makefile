@@ -17,13 +17,13 @@ run: setup
 lab: setup
 	@$(BIN)/jupyter lab notebooks
 
-# Fast checks first, then notebooks and browser, and last a small environment with JAX and no TensorFlow.
+# Fast checks first, then notebooks and browser, and last small environments with JAX and with other packages.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not notebook and not browser and not jax"
+	$(PYTEST) -m "not notebook and not browser and not jax and not peer"
 	$(PYTEST) -m "notebook or browser"
-	$(PYTEST) -m jax
+	$(PYTEST) -m "jax or peer"
 
 test-jax: setup
 	$(PYTEST) -m jax
@@ -31,7 +31,7 @@ test-jax: setup
 test-fast: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not notebook and not browser and not jax"
+	$(PYTEST) -m "not notebook and not browser and not jax and not peer"
 
 setup: $(VENV)/.installed
 
@@ -43,4 +43,4 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-jax .venv-medicai runs
+	rm -rf $(VENV) .venv-jax .venv-peers .venv-medicai runs

@@ -47,6 +47,7 @@ class Cases:
         multi_label: whether one case may show several classes.
         open: ``open(reference, kind="image" | "labels") -> Volume``.
         info: what else is known: modality, licence, citation, ...
+        twinned: a function from a table to that of the healthy twins, where there are any; see :meth:`twins`.
 
     Raises:
         ValueError: a column is missing, an id is not unique, a label is not among the classes, a split is unknown.
@@ -58,6 +59,7 @@ class Cases:
     multi_label: bool = False
     open: Opener | None = field(default=None, repr=False)
     info: dict[str, Any] = field(default_factory=dict)
+    twinned: Callable[[pd.DataFrame], pd.DataFrame] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         table = self.table.reset_index(drop=True).copy()
@@ -142,6 +144,25 @@ class Cases:
         """The mask of one case, kind ``"labels"``, or None where it has none."""
         reference = self.row(id).get("mask")
         return None if reference is None or pd.isna(reference) else self._open(reference, "labels")
+
+    def twin(self, id: str) -> Volume:  # noqa: A002
+        """The image of the same patient with the same noise and without the finding; of a healthy case its own image.
+
+        Raises:
+            KeyError: there is no such case.
+            ValueError: these cases are no phantoms.
+        """
+        return self.subset(ids=[id]).twins().volume(id)
+
+    def twins(self) -> Cases:
+        """The same cases without their findings: image, mask, label and parameters; id, patient and split stay.
+
+        Raises:
+            ValueError: these cases are no phantoms: of a real patient there is no other image.
+        """
+        if self.twinned is None:
+            raise ValueError(f"{self.name!r} has no healthy twins: only the phantoms of medlab.load.dataset have.")
+        return replace(self, table=self.twinned(self.table))
 
     def _open(self, reference: str, kind: str) -> Volume:
         if self.open is None:

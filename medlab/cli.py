@@ -152,7 +152,7 @@ def _print_explanations(results: dict[str, Any]) -> None:
     pointing = results.get("pointing_game")
     if pointing:
         value, low, high = (_number(pointing.get(key)) for key in ("value", "low", "high"))
-        print(f"{'pointing game':14}{value:>7}   {low} to {high}   (Grad-CAM's maximum lies in the true mask)")
+        print(f"{'pointing game':14}{value:>7}   {low} to {high}   (LayerCAM's maximum lies in the true mask)")
 
 
 def _number(value: float | None) -> str:

@@ -379,7 +379,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="one input"):
         explain.layers(keras.Model([a, b], L.Dense(1)(L.Flatten()(L.Add()([a, b])))))
     two = keras.Model(a, [L.Flatten()(a), a])
-    with pytest.raises(ValueError, match="a model with one output"):
+    with pytest.raises(ValueError, match=r"The model has 2 outputs\. Name the one to explain"):
         explain.grad_cam(two, x)
     assert explain.grad_cam(model, x[:0]).shape == (0, 8, 8)
 

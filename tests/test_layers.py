@@ -42,8 +42,8 @@ ALLOWED = {
 # Where each heavy package has its home: patterns of files.
 HOMES = {
     "keras": ["backend.py"],
-    "tensorflow": ["explain/gradient.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
-    "jax": ["explain/gradient.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
+    "tensorflow": ["explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
+    "jax": ["explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
     "torch": ["explain/gradient.py"],
     "matplotlib": ["view/figures.py"],
     "ipywidgets": ["view/widgets.py", "view/live.py"],

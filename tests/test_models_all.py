@@ -33,6 +33,8 @@ NETWORKS = {
     "conv_lstm": lambda seed: models.conv_lstm((8, 10, 5, 1), width=4, dropout=0, seed=seed),
     "unet": lambda seed: models.unet((16, 16, 1), 3, width=4, levels=2, seed=seed),
     "unet 3-D": lambda seed: models.unet((16, 16, 16, 1), 2, width=4, levels=2, seed=seed),
+    "vit": lambda seed: models.vit((16, 8, 1), 3, patch=4, width=8, depth=1, heads=2, dropout=0, seed=seed),
+    "vit 3-D": lambda seed: models.vit((8, 8, 4, 1), width=8, depth=1, heads=2, pool="token", dropout=0, seed=seed),
     "ensemble": lambda seed: models.ensemble(
         [models.small_cnn((8, 8, 1), 3, width=4, dropout=0, seed=10 * seed + member) for member in range(2)]
     ),

@@ -238,3 +238,13 @@ def test_masks_of_drawing_programs_are_numbered_when_told_how(images, tmp_path):
         study.prepare(tmp_path / "other", str(tmp_path / "drawn"), options={"mask_values": 255})
     with pytest.raises(ValueError, match=r"values \[0, 7\]. One also holds \[255\]"):
         study.prepare(tmp_path / "other", str(tmp_path / "drawn"), options={"mask_values": [0, 7]})
+
+
+def test_the_finding_is_what_only_its_class_shows(tmp_path):
+    lungs = study.prepare(tmp_path / "lungs", "phantom:lung-nodule", size=64, options={"n": 24})
+    masks, finding = lungs.masks("train"), lungs.findings("train", 1)
+    labels = lungs.arrays("train")[1]
+    np.testing.assert_array_equal(finding, masks == 2)
+    assert finding[labels == 1].any(axis=(1, 2)).all()
+    hearts = study.prepare(tmp_path / "hearts", "phantom:cardiomegaly", size=64, options={"n": 12})
+    np.testing.assert_array_equal(hearts.findings("train", 1), hearts.masks("train") > 0)

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import gradient
-from medlab.explain.network import Network, check_images, parts_of
-from medlab.explain.targets import Target, of_part, scores
+from medlab.explain.question import Question
+from medlab.explain.targets import Target
 
 Array = NDArray[np.float32]
 Sign = Literal["positive", "absolute", "both"]
@@ -25,27 +24,22 @@ def saliency(model: keras.Model, x: ArrayLike, *, target: Target = None, batch_s
 
     Args:
         model: a built Keras model; not changed.
-        x: (n, i, j[, k], c) images, standardized as the model expects.
+        x: (n, i, j[, k], c) images, standardized as the model expects; several inputs: :class:`medlab.explain.Inputs`.
         target: class index, (n,) of them, None for the class predicted for ``x``, or a function of the output.
-
         batch_size: cases at a time; by default at most 64, fewer of large images.
 
     Returns:
-        (n, i, j[, k]) float32, 0 or above, not normalized.
+        (n, i, j[, k]) float32, 0 or above, not normalized; 0 everywhere where the score does not depend on the image.
 
     Raises:
         ValueError: images of another shape or with NaN, or a target out of range.
 
     Source: Simonyan et al., "Deep inside convolutional networks", 2014, section 3.1.
     """
-    images = check_images(model, x)
-    heat = np.zeros(images.shape[:-1], np.float32)
-    if len(images) == 0:
-        return heat
-    network = Network(model, images)
-    target = network.check(target, len(images))
-    for part in parts_of(images, batch_size):
-        heat[part] = np.abs(_slope(network, images[part], of_part(target, part))).max(axis=-1)
+    question = Question(model, x, target, batch_size=batch_size)
+    heat = np.zeros((len(question), *question.size), np.float32)
+    for part in question.parts():
+        heat[part] = np.abs(question.slope(question.images[part], part)).max(axis=-1)
     return heat
 
 
@@ -61,7 +55,7 @@ def input_times_gradient(
 
     Args:
         model: a built Keras model; not changed.
-        x: (n, i, j[, k], c) images, standardized as the model expects.
+        x: (n, i, j[, k], c) images, standardized as the model expects; several inputs: :class:`medlab.explain.Inputs`.
         target: class index, (n,) of them, None for the class predicted for ``x``, or a function of the output.
         sign: ``"positive"`` keeps what speaks for the target, ``"absolute"`` the size of what speaks for or against
             it, ``"both"`` everything with its sign.
@@ -76,64 +70,10 @@ def input_times_gradient(
     Source: Shrikumar et al., "Not just a black box", 2016.
     """
     keep = sign_rule(sign)
-    images = check_images(model, x)
-    heat = np.zeros(images.shape[:-1], np.float32)
-    if len(images) == 0:
-        return heat
-    network = Network(model, images)
-    target = network.check(target, len(images))
-    for part in parts_of(images, batch_size):
-        heat[part] = (images[part] * _slope(network, images[part], of_part(target, part))).sum(axis=-1)
-    return keep(heat)
-
-
-def integrated_gradients(
-    model: keras.Model,
-    x: ArrayLike,
-    *,
-    target: Target = None,
-    steps: int = 32,
-    baseline: ArrayLike = 0.0,
-    sign: Sign = "positive",
-    batch_size: int | None = None,
-) -> Array:
-    """The score's gradient averaged on the straight way from a baseline to the image, times the way.
-
-    With ``sign="both"`` a map sums to score(x) - score(baseline), up to the error of ``steps``.
-
-    Args:
-        model: a built Keras model; not changed.
-        x: (n, i, j[, k], c) images, standardized as the model expects.
-        target: class index, (n,) of them, None for the class predicted for ``x``, or a function of the output.
-        steps: points on the way, by the midpoint rule; at least 1.
-        baseline: what stands for "nothing there", a number or an array that broadcasts to ``x``.
-        sign: as :func:`input_times_gradient`.
-        batch_size: cases at a time; by default at most 64, fewer of large images.
-
-    Returns:
-        (n, i, j[, k]) float32 in units of the score; 0 or above unless ``sign="both"``.
-
-    Raises:
-        ValueError: as :func:`saliency`, an unknown ``sign``, ``steps`` below 1, or a baseline that does not fit.
-
-    Source: Sundararajan et al., "Axiomatic attribution for deep networks", ICML 2017, eq. 3.
-    """
-    keep = sign_rule(sign)
-    images = check_images(model, x)
-    if steps < 1:
-        raise ValueError(f"Expected at least 1 step. Received {steps}.")
-    start = fill_like(images, baseline)
-    heat = np.zeros(images.shape[:-1], np.float32)
-    if len(images) == 0:
-        return heat
-    network = Network(model, images)
-    target = network.settle(images, target, batch_size)
-    for part in parts_of(images, batch_size):
-        way = images[part] - start[part]
-        total = np.zeros_like(way)
-        for step in range(steps):
-            total += _slope(network, start[part] + np.float32((step + 0.5) / steps) * way, of_part(target, part))
-        heat[part] = (way * total / steps).sum(axis=-1)
+    question = Question(model, x, target, batch_size=batch_size)
+    heat = np.zeros((len(question), *question.size), np.float32)
+    for part in question.parts():
+        heat[part] = (question.images[part] * question.slope(question.images[part], part)).sum(axis=-1)
     return keep(heat)
 
 
@@ -147,29 +87,3 @@ def sign_rule(sign: Sign) -> Callable[[Array], Array]:
     if sign not in rules:
         raise ValueError(f'Expected sign "positive", "absolute" or "both". Received {sign!r}.')
     return rules[sign]
-
-
-def fill_like(images: Array, value: ArrayLike) -> Array:
-    """``value`` brought to the shape of ``images``, float32.
-
-    Raises:
-        ValueError: it does not broadcast, or it is not finite.
-    """
-    filled = np.asarray(value, np.float32)
-    if not np.isfinite(filled).all():
-        raise ValueError("Expected a finite baseline. Received one with NaN or infinity.")
-    try:
-        return np.broadcast_to(filled, images.shape)
-    except ValueError:
-        raise ValueError(
-            f"Expected a baseline that broadcasts to {images.shape}. Received shape {filled.shape}."
-        ) from None
-
-
-def _slope(network: Network, images: Array, target: Target) -> Array:
-    """The gradient of the scores with respect to ``images``, of their shape."""
-
-    def score(x):
-        return keras.ops.sum(scores(network(x), target)), 0
-
-    return keras.ops.convert_to_numpy(gradient.of(score, images)[2])

@@ -6,15 +6,18 @@ brought to the size of the images by linear interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import branches, gradient
-from medlab.explain.network import Network, check_images, input_shape, parts_of
-from medlab.explain.targets import Target, of_part, scores
+from medlab.explain import branches
+from medlab.explain.inputs import given, input_shape
+from medlab.explain.network import Network
+from medlab.explain.question import Question
+from medlab.explain.targets import Target
 
 Array = NDArray[np.float32]
 
@@ -34,7 +37,7 @@ def layers(model: keras.Model, x: ArrayLike | None = None) -> list[str]:
         ValueError: the model has no weights yet, has several inputs, or does not say its input's shape.
     """
     if x is not None:
-        return Network(model, check_images(model, x)).layers
+        return Network.of(model, given(model, x)).layers
     shape = input_shape(model)
     if shape is None:
         raise ValueError(f"{model.name!r} does not say the shape of its input. Call layers(model, x) with images.")
@@ -42,7 +45,7 @@ def layers(model: keras.Model, x: ArrayLike | None = None) -> list[str]:
         raise ValueError(f"Expected a model of images, input (n, i, j[, k], c). Its input is {shape}.")
     usual = 64 if len(shape) == 4 else 32
     example = np.zeros((1, *(size or usual for size in shape[1:])), np.float32)
-    return Network(model, example).layers
+    return Network.of(model, given(model, example)).layers
 
 
 def grad_cam(
@@ -50,7 +53,7 @@ def grad_cam(
     x: ArrayLike,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     batch_size: int | None = None,
 ) -> Array:
     """Grad-CAM: ReLU of the feature maps summed with the mean of their gradients as weights.
@@ -60,15 +63,21 @@ def grad_cam(
 
     Args:
         model: a built Keras model, Sequential, functional, subclassed or with models inside; not changed.
-        x: (n, i, j[, k], c) images, standardized as the model expects.
+        x: (n, i, j[, k], c) images, standardized as the model expects; of a model with several inputs all of them, in
+            the structure of its input (see :class:`medlab.explain.Inputs`).
         target: class index, (n,) of them, None for the predicted class, or a function of the output, written with
-            ``keras.ops``, that keeps the axis of cases.
+            ``keras.ops``, that keeps the axis of cases. Of a model with several outputs one of these by the output's
+            name, ``{"grade": 2}``, or a function of all.
         layer: one of :func:`layers`; by default the last. Where the output comes from several last maps side by side
-            (the members of an ensemble, the planes of projections) the maps taken at each are added.
+            (the members of an ensemble, the planes of projections) the maps taken at each are added. A list of names
+            fuses the maps taken at them: each is divided by its largest value in a case, because gradients differ in
+            size from layer to layer, and their mean is taken, so that a fused map lies between 0 and 1.
         batch_size: cases at a time; by default at most 64, fewer of large images.
 
     Returns:
-        (n, i, j[, k]) float32, 0 or above, not normalized; 0 where nothing speaks for the target.
+        (n, i, j[, k]) float32, 0 or above, not normalized; 0 where nothing speaks for the target. A map lies on the
+        grid of its image: ``load.write(volume.replace(array=heat[0]), "heat.nii.gz")`` saves it with the affine of the
+        Volume that the image came from.
 
     Raises:
         ValueError: images of another shape or with NaN, an unknown layer, a target out of range, or a model
@@ -84,7 +93,7 @@ def hires_cam(
     x: ArrayLike,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     batch_size: int | None = None,
 ) -> Array:
     """HiResCAM: ReLU of the sum over channels of features times their gradients, position by position.
@@ -101,7 +110,7 @@ def layer_cam(
     x: ArrayLike,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     batch_size: int | None = None,
 ) -> Array:
     """LayerCAM: ReLU of the sum over channels of features times the positive part of their gradients.
@@ -118,7 +127,7 @@ def grad_cam_plus_plus(
     x: ArrayLike,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     batch_size: int | None = None,
 ) -> Array:
     """Grad-CAM++: as Grad-CAM, with positions weighted so that several objects count alike.
@@ -129,6 +138,23 @@ def grad_cam_plus_plus(
     Source: Chattopadhay et al., "Grad-CAM++", WACV 2018, eqs. 5, 6 and 19.
     """
     return _maps(_grad_cam_plus_plus, model, x, target, layer, batch_size)
+
+
+def xgrad_cam(
+    model: keras.Model,
+    x: ArrayLike,
+    *,
+    target: Target = None,
+    layer: str | Sequence[str] | None = None,
+    batch_size: int | None = None,
+) -> Array:
+    """XGrad-CAM: as Grad-CAM, with the gradients weighted by the share of the feature map that lies at each position.
+
+    Arguments, result and errors as :func:`grad_cam`. A feature map that sums to 0 has no shares and no weight.
+
+    Source: Fu et al., "Axiom-based Grad-CAM", BMVC 2020, eqs. 8 and 9.
+    """
+    return _maps(_xgrad_cam, model, x, target, layer, batch_size)
 
 
 def upsample(maps: Array, shape: tuple[int, ...]) -> Array:
@@ -158,54 +184,87 @@ def _interpolation(old: int, new: int) -> Array:
 
 
 def _maps(
-    combine: Callable[[Array, Array], Array],
+    combine: Callable[[Any, Any], Any],
     model: keras.Model,
     x: ArrayLike,
     target: Target,
-    layer: str | None,
+    layer: str | Sequence[str] | None,
     batch_size: int | None,
 ) -> Array:
-    """Heat maps made by ``combine`` from the features (n, a, b[, c], channels) of a layer and their gradients."""
-    images = check_images(model, x)
-    size = images.shape[1:-1]
-    if len(images) == 0:
-        return np.zeros((0, *size), np.float32)
-    network = Network(model, images)
-    target = network.check(target, len(images))
-    paths = branches.last_maps(model, network.layers) if layer is None else [layer]
-    taken = [network.layer_shape(path) for path in paths or [None]]
-    heat = np.zeros(images.shape[:-1], np.float32)
-    for part in parts_of(images, batch_size):
-        batch = keras.ops.convert_to_tensor(images[part])
-        for path, feature_shape in taken:
-
-            def score(probe, batch=batch, part=part, path=path):
-                output, features = network.tapped(batch, path, probe)
-                return keras.ops.sum(scores(output, of_part(target, part))), features
-
-            probe = np.zeros((len(images[part]), *feature_shape), np.float32)
-            _, features, slope = gradient.of(score, probe)
-            maps = combine(keras.ops.convert_to_numpy(features), keras.ops.convert_to_numpy(slope))
-            heat[part] += upsample(np.maximum(maps, 0), size)
+    """Heat maps made by ``combine`` from the features (n, a, b[, c], channels) of layers and their gradients."""
+    question = Question(model, x, target, batch_size=batch_size)
+    heat = np.zeros((len(question), *question.size), np.float32)
+    if len(question) == 0:
+        return heat
+    paths, fused = chosen(question, layer)
+    for part in question.parts():
+        maps = question.at_layers(paths, part, combine)
+        heat[part] = fuse([upsample(np.maximum(one, 0), question.size) for one in maps], fused)
     return heat
 
 
-def _grad_cam(features: Array, slope: Array) -> Array:
-    weights = slope.mean(axis=tuple(range(1, slope.ndim - 1)))
-    return np.einsum("n...c,nc->n...", features, weights)
+def chosen(question: Question, layer: str | Sequence[str] | None) -> tuple[list[str], bool]:
+    """The layers that maps are taken at, and whether they are fused rather than added.
+
+    Raises:
+        ValueError: no layer, or one that the model does not have.
+    """
+    network = question.network
+    fused = layer is not None and not isinstance(layer, str)
+    if fused:
+        paths: list[Any] = list(dict.fromkeys(layer))
+        if not paths:
+            raise ValueError("Expected a layer or a list of layers. Received an empty list.")
+    else:
+        paths = [layer] if layer else branches.last_maps(question.model, network.layers) or [None]
+    return [network.layer_shape(path)[0] for path in paths], fused
 
 
-def _hires_cam(features: Array, slope: Array) -> Array:
-    return np.einsum("n...c,n...c->n...", features, slope)
+def fuse(maps: Sequence[Array], fused: bool) -> Array:
+    """One map from those of several layers: their sum, or the mean of each divided by its largest value."""
+    if not fused:
+        return np.sum(maps, axis=0)
+    total = np.zeros_like(maps[0])
+    for one in maps:
+        largest = one.max(axis=tuple(range(1, one.ndim)), keepdims=True)
+        total += np.divide(one, largest, out=np.zeros_like(one), where=largest > 0)
+    return total / np.float32(len(maps))
 
 
-def _layer_cam(features: Array, slope: Array) -> Array:
-    return np.einsum("n...c,n...c->n...", features, np.maximum(slope, 0))
+def _grad_cam(features: Any, slope: Any) -> Any:
+    return _weighted(features, keras.ops.mean(slope, axis=_positions(slope), keepdims=True))
 
 
-def _grad_cam_plus_plus(features: Array, slope: Array) -> Array:
-    positions = tuple(range(1, slope.ndim - 1))
-    below = 2 * slope**2 + features.sum(axis=positions, keepdims=True) * slope**3
-    share = np.divide(slope**2, below, out=np.zeros_like(slope), where=below != 0)
-    weights = (share * np.maximum(slope, 0)).sum(axis=positions)
-    return np.einsum("n...c,nc->n...", features, weights)
+def _hires_cam(features: Any, slope: Any) -> Any:
+    return _weighted(features, slope)
+
+
+def _layer_cam(features: Any, slope: Any) -> Any:
+    return _weighted(features, keras.ops.maximum(slope, 0))
+
+
+def _xgrad_cam(features: Any, slope: Any) -> Any:
+    positions = _positions(slope)
+    whole = keras.ops.sum(features, axis=positions, keepdims=True)
+    return _weighted(features, _ratio(keras.ops.sum(features * slope, axis=positions, keepdims=True), whole))
+
+
+def _grad_cam_plus_plus(features: Any, slope: Any) -> Any:
+    positions = _positions(slope)
+    below = 2 * slope**2 + keras.ops.sum(features, axis=positions, keepdims=True) * slope**3
+    share = _ratio(slope**2, below)
+    return _weighted(features, keras.ops.sum(share * keras.ops.maximum(slope, 0), axis=positions, keepdims=True))
+
+
+def _weighted(features: Any, weights: Any) -> Any:
+    return keras.ops.sum(features * weights, axis=-1)
+
+
+def _positions(maps: Any) -> tuple[int, ...]:
+    return tuple(range(1, len(maps.shape) - 1))
+
+
+def _ratio(above: Any, below: Any) -> Any:
+    """``above / below``, 0 where ``below`` is 0."""
+    empty = below == 0
+    return keras.ops.where(empty, 0.0, above / keras.ops.where(empty, 1.0, below))

@@ -5,22 +5,20 @@ In: any Keras model, images (n, i, j[, k], c), heat maps (n, i, j[, k]). Out: a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from medlab.backend import keras
-from medlab.explain.attribution import fill_like
+from medlab.explain import baselines
+from medlab.explain.baselines import Baseline
+from medlab.explain.copies import rounds
 from medlab.explain.localize import check_heat
-from medlab.explain.network import Network, check_images, parts_of
-from medlab.explain.targets import Target, of_part
-
-Array = NDArray[np.float32]
-Baseline = ArrayLike | Literal["mean", "blur"]
+from medlab.explain.question import Question
+from medlab.explain.targets import Target
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,7 @@ def deletion(
 
     Source: Petsiuk et al., "RISE", BMVC 2018, section 4.1.
     """
-    images = check_images(model, x)
-    return _curve(model, images, _filler(images, baseline), images, heat, target, steps, seed, batch_size)
+    return curve_of(Question(model, x, target, batch_size=batch_size), heat, "deletion", steps, baseline, seed)
 
 
 def insertion(
@@ -89,54 +86,42 @@ def insertion(
 
     Arguments, result, errors and source as :func:`deletion`.
     """
-    images = check_images(model, x)
-    return _curve(model, _filler(images, baseline), images, images, heat, target, steps, seed, batch_size)
+    return curve_of(Question(model, x, target, batch_size=batch_size), heat, "insertion", steps, baseline, seed)
 
 
-def _curve(
-    model: keras.Model,
-    before: Array,
-    after: Array,
-    images: Array,
+def curve_of(
+    question: Question,
     heat: ArrayLike,
-    target: Target,
+    kind: Literal["deletion", "insertion"],
     steps: int,
+    baseline: Baseline,
     seed: int,
-    batch_size: int | None,
 ) -> Curve:
-    """The curve of probabilities while ``before`` becomes ``after``, the hottest voxels first."""
+    """The curve of a question that is asked already; see :func:`deletion` and :func:`insertion`."""
+    images = question.images
     maps = check_heat(heat, images.shape[:-1])
     if steps < 1:
         raise ValueError(f"Expected at least 1 step. Received {steps}.")
-    fractions = np.linspace(0, 1, steps + 1)
-    values = np.zeros((len(images), steps + 1))
-    if len(images):
-        network = Network(model, images)
-        target = network.settle(images, target, batch_size)
+    filled = baselines.one(images, baseline)
+    before, after = (images, filled) if kind == "deletion" else (filled, images)
     generator = np.random.default_rng(seed)
-    for part in parts_of(images, batch_size):
-        flat = maps[part].reshape(len(maps[part]), -1)
-        order = np.lexsort((generator.random(flat.shape), -flat), axis=-1)
-        rank = np.empty_like(order)
-        np.put_along_axis(rank, order, np.arange(flat.shape[1])[None], axis=1)
-        rank = rank.reshape(*maps[part].shape, 1)
-        for step, fraction in enumerate(fractions):
-            changed = np.where(rank < round(fraction * flat.shape[1]), after[part], before[part])
-            values[part, step] = _answers(network, network.probabilities, changed, of_part(target, part))
+    ranks = np.zeros(maps.shape, np.int32)
+    for case, heat_of_case in enumerate(maps):
+        ranks[case] = rank_of(heat_of_case, generator)
+    fractions = np.linspace(0, 1, steps + 1)
+    changes = np.array([round(fraction * math.prod(question.size)) for fraction in fractions])
+    values = np.zeros((len(images), steps + 1))
+    for cases, copies, count in rounds(question, steps + 1, what=kind, progress=False):
+        changed = ranks[cases] < changes[copies].reshape(-1, *[1] * len(question.size))
+        mixed = np.where(changed[..., None], after[cases], before[cases])
+        answers = question.answers(mixed, cases, probability=True)
+        values[cases[:count], copies[:count]] = answers[:count]
     return Curve(auc=np.trapezoid(values, fractions, axis=1), values=values, fractions=fractions)
 
 
-def _answers(network: Network, score: Callable[[Any, Target], Any], images: Array, target: Target) -> Array:
-    return keras.ops.convert_to_numpy(score(network(keras.ops.convert_to_tensor(images)), target))
-
-
-def _filler(images: Array, baseline: Baseline) -> Array:
-    """What takes the place of deleted voxels, of the shape of ``images``."""
-    if not isinstance(baseline, str):
-        return fill_like(images, baseline)
-    if baseline == "mean":
-        return fill_like(images, images.mean(axis=tuple(range(1, images.ndim - 1)), keepdims=True))
-    if baseline == "blur":
-        sigma = (0, *(size / 16 for size in images.shape[1:-1]), 0)
-        return ndimage.gaussian_filter(images, sigma, mode="nearest")
-    raise ValueError(f'Expected baseline "mean", "blur", a number or an array. Received {baseline!r}.')
+def rank_of(heat: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.intp]:
+    """The place of each voxel of one map in the order of heat, 0 for the hottest; equal heat is ordered by lot."""
+    order = np.lexsort((generator.random(heat.size), -heat.ravel()))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(heat.size)
+    return rank.reshape(heat.shape)

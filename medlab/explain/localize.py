@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 
 def pointing_game(heat: ArrayLike, mask: ArrayLike, *, tolerance: float = 0.0) -> NDArray[np.float64]:
@@ -30,6 +29,8 @@ def pointing_game(heat: ArrayLike, mask: ArrayLike, *, tolerance: float = 0.0) -
 
     Source: Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018, section 4.
     """
+    from scipy import ndimage
+
     maps, inside = _pair(heat, mask)
     if not tolerance >= 0:
         raise ValueError(f"Expected a tolerance of 0 voxels or more. Received {tolerance}.")
@@ -95,6 +96,34 @@ def iou(heat: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
         taken = above.sum() + fraction * shared.sum()
         both = (above & place).sum() + fraction * (shared & place).sum()
         result[case] = both / (area + taken - both)
+    return result
+
+
+def pixel_auprc(heat: ArrayLike, mask: ArrayLike) -> NDArray[np.float64]:
+    """Area below the precision-recall curve of the voxels, ranked by heat: average precision, 1 is best.
+
+    Chance is the mask's share of the image; a map that is the same everywhere scores exactly that.
+
+    Args:
+        heat: (n, i, j[, k]), 0 or above.
+        mask: (n, i, j[, k]), inside where it is not 0.
+
+    Returns:
+        (n,) float64 from 0 to 1; NaN where the mask is empty, 0 where there is no heat.
+
+    Raises:
+        ValueError: shapes that differ, NaN or negative heat.
+
+    Source: Arun et al., "Assessing the trustworthiness of saliency maps for localizing abnormalities in medical
+    imaging", Radiology: Artificial Intelligence 2021, who compare maps by this area.
+    """
+    from sklearn.metrics import average_precision_score
+
+    maps, inside = _pair(heat, mask)
+    result = np.full(len(maps), np.nan)
+    for case, (one, place) in enumerate(zip(maps, inside, strict=True)):
+        if place.any():
+            result[case] = average_precision_score(place.ravel(), one.ravel()) if one.any() else 0.0
     return result
 
 

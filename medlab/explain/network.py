@@ -1,74 +1,63 @@
-"""Network: a Keras model seen from inside while it runs, whatever it is made of.
+"""Network: a Keras model after one look at how it runs, ready to answer in compiled batches.
 
-In: any Keras model (Sequential, functional, subclassed, one inside another) and an array. Out: its layers, one
-layer's output, its output before the last sigmoid or softmax, and a score a case. A layer's ``call`` is replaced for
-the time of one forward pass and put back whatever happens; nothing of the model is rebuilt or changed.
+In: any Keras model and cases as it takes them. Out: its layers with a feature map, its output before the last sigmoid
+or softmax, and for batches of NumPy arrays a score a case, its gradient, or what a layer says. What is compiled is kept
+with the model and made anew when the model's layers have changed; changed weights need nothing.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from medlab.backend import keras
-from medlab.explain import targets
+from medlab.explain import gradient, inside, kept, targets
+from medlab.explain.compiled import LOCK, Program
+from medlab.explain.inputs import Given, given, parts_of
 from medlab.explain.targets import Target
 
-# What moves, drops or merges positions makes no features of its own.
-_NO_FEATURES = re.compile(
-    "Pooling|Padding|Cropping|UpSampling|Dropout|Noise|Reshape|Permute|Flatten|Rescaling|Resizing|Crop|Identity"
-    "|^Random|^Normalization$|^Discretization$"
-)
-# Layers whose inner layers see tokens or single steps, not the image.
-_CLOSED = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention, keras.layers.RNN, keras.layers.Wrapper)
-_SQUASHING = {"sigmoid", "softmax"}
-_LOCK = threading.RLock()
-_MISSING = object()
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of one layer during a forward pass."""
-
-    path: str
-    layer: keras.Operation
-    shape: tuple[int, ...]
-    output: Any
+Array = NDArray[np.float32]
+Others = tuple[Any, ...]
 
 
 class Network:
     """A model after one look at how it runs.
 
     Args:
-        model: a built Keras model with one image input and one output.
-        x: (n, i, j[, k], c) float32, n at least 1; only the first case is run.
+        model: a built Keras model.
+        x: (n, i, j[, k], c) float32, n at least 1, or all inputs in the model's structure; only the first case is run.
     """
 
-    def __init__(self, model: keras.Model, x: NDArray[np.float32]) -> None:
+    def __init__(self, model: keras.Model, x: Any) -> None:
         self.model = model
-        self.rank = x.ndim - 2
-        # The image in the structure that the model's input has: a tensor, or a list or dictionary with one.
-        self._wrap = lambda x: keras.tree.map_structure(lambda _: x, getattr(model, "input", 0))
-        with _LOCK:  # a head that another thread holds linear would not be seen
-            calls, output = _watch(model, self._wrap(keras.ops.convert_to_tensor(x[:1])))
-            self._head = _head(calls, output) if keras.ops.is_tensor(output) else None
-        if not keras.ops.is_tensor(output):
-            raise ValueError(
-                f"Expected a model with one output. Received one that returns {type(output).__name__}: give a "
-                "keras.Model that returns the output to explain."
-            )
-        self.output_shape: tuple[int, ...] = tuple(output.shape)
-        self._multi_label = _squash(self._head) == "sigmoid"
-        self._spatial = {call.path: (call.layer, call.shape[1:]) for call in _spatial(calls, output, self.rank)}
+        self._given = x if isinstance(x, Given) else given(model, x)
+        self.rank = self._given.images.ndim - 2
+        self._programs: dict[Any, Program] = {}
+        first = [one[:1] for one in (self._given.images, *self._given.others)]
+        arranged = lambda images, *others: self._given.arranged(images, others)  # noqa: E731
+        with LOCK:  # a head that another thread holds linear would not be seen
+            calls, outputs, self._form = inside.look(model, arranged, first)
+            self._heads = [inside.head(calls, one, only=len(outputs) == 1) for one in outputs]
+        self._outputs_of = _output_names(model, self._form)
+        self.output_shapes = [one.shape for one in outputs]
+        self._spatial = {call.path: (call.layer, call.shape[1:]) for call in inside.spatial(calls, self.rank)}
+        self._given = Given(self._given.images[:0], (), self._given.place, self._given.structure)
+
+    @classmethod
+    def of(cls, model: keras.Model, cases: Given) -> Network:
+        """The network of ``model`` for such cases: the one that is known, if the model's layers are as they were."""
+        form = (cases.images.shape[1:], tuple((one.shape[1:], one.dtype.str) for one in cases.others), cases.place)
+        with LOCK:
+            return kept.of(model).get(form, lambda: cls(model, cases))
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the first output for one case, with the axis of cases."""
+        return self.output_shapes[0]
 
     @property
     def layers(self) -> list[str]:
@@ -95,211 +84,184 @@ class Network:
             raise ValueError(f"Expected channels last. Layer {name!r} has its channels first.")
         return name, shape
 
-    def __call__(self, x: Any) -> Any:
-        """The model's output for ``x`` in inference mode, before the last sigmoid or softmax, as float32."""
-        with _replaced({}, self._head):
-            return keras.ops.cast(self.model(self._wrap(x), training=False), "float32")
+    def __call__(self, x: Any, others: Others = ()) -> Any:
+        """The output for tensors, in inference mode, before the last sigmoid or softmax, as float32."""
+        with inside.replaced({}, self._heads):
+            output = self.model(self._given.arranged(x, others), training=False)
+        return keras.tree.map_structure(lambda one: keras.ops.cast(one, "float32"), output)
 
-    def tapped(self, x: Any, name: str, probe: Any) -> tuple[Any, Any]:
-        """As a call, with ``probe`` added to the output of layer ``name``; also returns that output, as float32."""
-        seen = []
+    def tapped(self, x: Any, others: Others, probes: dict[str, Any]) -> tuple[Any, list[Any]]:
+        """As a call, with ``probes`` added to the outputs of layers; also returns those outputs, as float32."""
+        seen: dict[str, Any] = {}
 
-        def tap(call: Callable[..., Any]) -> Callable[..., Any]:
-            def tapped_call(*args: Any, **kwargs: Any) -> Any:
-                output = call(*args, **kwargs)
-                seen.append(output)
-                return output + keras.ops.cast(probe, output.dtype)
+        def tap(path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+            def tapping(call: Callable[..., Any]) -> Callable[..., Any]:
+                def tapped_call(*args: Any, **kwargs: Any) -> Any:
+                    output = call(*args, **kwargs)
+                    seen[path] = keras.ops.cast(output, "float32")
+                    return output + keras.ops.cast(probes[path], output.dtype)
 
-            return tapped_call
+                return tapped_call
 
-        layer, _ = self._spatial[name]
-        with _replaced({layer: tap}, self._head):
-            output = self.model(self._wrap(x), training=False)
-        return keras.ops.cast(output, "float32"), keras.ops.cast(seen[-1], "float32")
+            return tapping
 
-    def outputs(self, x: NDArray[np.float32], batch_size: int | None = None) -> NDArray[np.float32]:
+        with inside.replaced({self._spatial[path][0]: tap(path) for path in probes}, self._heads):
+            output = self.model(self._given.arranged(x, others), training=False)
+        output = keras.tree.map_structure(lambda one: keras.ops.cast(one, "float32"), output)
+        return output, [seen[path] for path in probes]
+
+    def answers(self, images: Array, others: Others, target: Target, *, probability: bool = False) -> Array:
+        """(m,) float32: the score of each case, or the probability of its class; see :meth:`probabilities`."""
+        if len(images) == 0:
+            return np.zeros(0, np.float32)
+        if callable(target):
+            tensors = [keras.ops.convert_to_tensor(one) for one in self._outputs(images, others)]
+            value = self.probabilities if probability else targets.scores
+            return keras.ops.convert_to_numpy(value(self._packed(tensors), target))
+        score = self.probabilities if probability else targets.scores
+        kind, asked = _asked(target)
+
+        def answer(x: Any, *rest: Any) -> tuple[Any]:
+            return (score(self(x, rest[: len(others)]), *(rest[len(others) :] or (None,))),)
+
+        return self._program(("answers", kind, probability), answer)(images, *others, *asked)[0]
+
+    def slope(
+        self, images: Array, others: Others, target: Target, *, under: Callable[[Any], Any] = nullcontext
+    ) -> Array:
+        """The gradient of each case's score with respect to its image, of the shape of ``images``.
+
+        ``under`` is a module's function of the model that gives a context, in which the model runs, such as one where
+        some of its layers have another gradient.
+        """
+        if len(images) == 0:
+            return np.zeros_like(images)
+        kind, asked, score = self._differentiable(images, others, target)
+
+        def slope(x: Any, *rest: Any) -> tuple[Any]:
+            def total(x: Any) -> tuple[Any, tuple[()]]:
+                with under(self.model):
+                    output = self(x, rest[: len(others)])
+                return keras.ops.sum(score(output, *rest[len(others) :])), ()
+
+            return (gradient.within(total, x)[2],)
+
+        return self._program(("slope", kind, under), slope)(images, *others, *asked)[0]
+
+    def at_layers(
+        self, images: Array, others: Others, target: Target, paths: Sequence[str], combine: Callable[[Any, Any], Any]
+    ) -> list[Array]:
+        """What ``combine`` makes of the features and their gradients at each layer of ``paths``: (m, ...) each.
+
+        Args:
+            images: (m, i, j[, k], c).
+            others: the other inputs of these cases.
+            target: (m,) class indices, None, or a function of the output.
+            paths: of :attr:`layers`.
+            combine: a module's function of (features, gradients of the score), both (m, a, b[, c], channels) tensors.
+        """
+        kind, asked, score = self._differentiable(images, others, target)
+        shapes = [self.layer_shape(path)[1] for path in paths]
+
+        def maps(x: Any, *rest: Any) -> tuple[Any, ...]:
+            def total(probes: list[Any]) -> tuple[Any, list[Any]]:
+                output, features = self.tapped(x, rest[: len(others)], dict(zip(paths, probes, strict=True)))
+                return keras.ops.sum(score(output, *rest[len(others) :])), features
+
+            probes = [keras.ops.zeros((keras.ops.shape(x)[0], *shape)) for shape in shapes]
+            _, features, slopes = gradient.within(total, probes)
+            return tuple(combine(one, slope) for one, slope in zip(features, slopes, strict=True))
+
+        return self._program(("maps", *paths, combine, kind), maps)(images, *others, *asked)
+
+    def features(self, images: Array, others: Others, path: str) -> Array:
+        """(m, a, b[, c], channels) float32: the output of layer ``path``."""
+
+        def features(x: Any, *rest: Any) -> tuple[Any]:
+            return (self.tapped(x, rest, {path: 0.0})[1][0],)
+
+        return self._program(("features", path), features)(images, *others)[0]
+
+    def outputs(self, x: Array, batch_size: int | None = None, others: Others = ()) -> Any:
         """The output of :meth:`__call__` for all of ``x``, in batches."""
-        parts = [keras.ops.convert_to_numpy(self(x[part])) for part in parts_of(x, batch_size)]
-        return np.concatenate(parts)
+        parts = [self._outputs(x[part], tuple(one[part] for one in others)) for part in parts_of(x, batch_size)]
+        return self._packed([np.concatenate(one) for one in zip(*parts, strict=True)])
 
     def check(self, target: Target, n: int) -> Target:
         """``target`` for ``n`` cases as None, a callable or (n,) class indices; see :func:`targets.check`."""
-        return targets.check(target, n, self.output_shape)
+        return targets.check(target, n, self.output_shapes, self._outputs_of)
 
-    def settle(self, x: NDArray[np.float32], target: Target, batch_size: int | None = None) -> Target:
+    def settle(self, x: Array, target: Target, batch_size: int | None = None, others: Others = ()) -> Target:
         """The target as :meth:`check` gives it, with None turned into the classes predicted for ``x``."""
         target = self.check(target, len(x))
-        return targets.predicted(self.outputs(x, batch_size)) if target is None else target
+        if target is None:
+            return targets.predicted(self.outputs(x, batch_size, others))
+        if isinstance(target, targets.OneOutput) and target.target is None:
+            output = keras.tree.flatten(self.outputs(x, batch_size, others))[target.place]
+            return targets.OneOutput(target.place, targets.predicted(output))
+        return target
 
     def probabilities(self, output: Any, target: Target) -> Any:
         """One number a case, (n,): the probability of the target class; a target function's own value."""
+        head = self._heads[0]
+        if isinstance(target, targets.OneOutput):
+            output, head = keras.tree.flatten(output)[target.place], self._heads[target.place]
+            target = target.target
         if callable(target):
             return targets.scores(output, target)
         if len(output.shape) == 1 or output.shape[1] == 1:
             return keras.ops.sigmoid(targets.scores(output, target))
-        squash = keras.ops.sigmoid if self._multi_label else keras.ops.softmax
+        squash = keras.ops.sigmoid if inside.squash(head) == "sigmoid" else keras.ops.softmax
         return targets.scores(squash(output), target)
 
+    def _outputs(self, images: Array, others: Others) -> list[Array]:
+        def outputs(x: Any, *others: Any) -> tuple[Any, ...]:
+            return tuple(keras.tree.flatten(self(x, others)))
 
-def check_images(model: keras.Model, x: ArrayLike) -> NDArray[np.float32]:
-    """``x`` as float32 (n, i, j[, k], c).
+        return self._program(("outputs",), outputs)(images, *others)
 
-    Raises:
-        ValueError: it is not an array of numbers of that shape, it holds NaN or infinity, or the model expects
-            another shape.
-    """
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"Expected an array of numbers. Received dtype {array.dtype}.")
-    array = array.astype(np.float32, copy=False)
-    shape = input_shape(model)
-    fits = array.ndim in (4, 5) and (
-        shape is None
-        or (len(shape) == array.ndim and all(b in (None, a) for a, b in zip(array.shape[1:], shape[1:], strict=True)))
-    )
-    if not fits:
-        expected = "(n, i, j[, k], c)" if shape is None else f"(n, {', '.join(str(size) for size in shape[1:])})"
-        raise ValueError(f"Expected x of shape {expected}. Received {array.shape}.")
-    if not np.isfinite(array).all():
-        raise ValueError("Expected finite images. Received x with NaN or infinity: repair it before explaining.")
-    return array
+    def _packed(self, flat: list[Any]) -> Any:
+        """The outputs in the structure in which the model returns them."""
+        return keras.tree.pack_sequence_as(self._form, flat)
 
+    def _differentiable(
+        self, images: Array, others: Others, target: Target
+    ) -> tuple[str, tuple[Array, ...], Callable[..., Any]]:
+        """How the score is computed inside a program: its name, the arrays it needs, and the function.
 
-def input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
-    """The shape of the model's one input, with None for the batch; None where the model does not say.
+        A user's function runs plainly on the outputs, so that it may be anything; its gradient there goes into the
+        program in its place.
+        """
+        if not callable(target):
+            kind, asked = _asked(target)
+            return kind, asked, targets.scores if asked else lambda output: targets.scores(output, None)
 
-    Raises:
-        ValueError: the model is not built, or it has several inputs.
-    """
-    if not model.built:
-        raise ValueError(f"{model.name!r} has no weights yet. Build, train or load it before explaining.")
-    try:
-        inputs = keras.tree.flatten(model.inputs)
-    except (AttributeError, ValueError):  # a subclassed model
-        return None
-    if len(inputs) != 1:
-        raise ValueError(f"Expected a model with one input. {model.name!r} has {len(inputs)}.")
-    return tuple(inputs[0].shape)
+        def total(tensors: list[Any]) -> tuple[Any, tuple[()]]:
+            return keras.ops.sum(targets.scores(self._packed(tensors), target)), ()
+
+        pulls = gradient.of(total, self._outputs(images, others))[2]
+        return "function", tuple(keras.ops.convert_to_numpy(pull) for pull in pulls), _pulled
+
+    def _program(self, key: Any, function: Callable[..., tuple[Any, ...]]) -> Program:
+        if key not in self._programs:
+            self._programs.setdefault(key, Program(function, self.model))
+        return self._programs[key]
 
 
-def parts_of(x: NDArray, batch_size: int | None = None) -> Iterator[slice]:
-    """Slices that cut ``x`` into batches of (nearly) equal size, so that a backend compiles for few shapes.
-
-    By default a batch has at most 64 cases and 2**18 pixels or 2**17 voxels: larger ones were no faster on a CPU, and
-    Keras holds the outputs of all layers of a forward pass (a 3-D ResNet on 32 volumes of 32 x 32 x 32: 5 GB).
-    """
-    if batch_size is None:
-        positions = 2**18 if x.ndim == 4 else 2**17
-        batch_size = min(64, max(1, positions // max(1, math.prod(x.shape[1:-1]))))
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch size of at least 1. Received {batch_size}.")
-    if len(x):
-        even = math.ceil(len(x) / math.ceil(len(x) / batch_size))
-        for start in range(0, len(x), even):
-            yield slice(start, min(start + even, len(x)))
+def _output_names(model: keras.Model, output: Any) -> list[str | int]:
+    """How each output is called: by its key, else by its name, else by its place."""
+    flat = keras.tree.flatten(output)
+    if isinstance(output, Mapping) and len(output) == len(flat):
+        return sorted(output)
+    names = list(getattr(model, "output_names", None) or ())
+    return names if len(names) == len(flat) and len(set(names)) == len(names) else list(range(len(flat)))
 
 
-def _named(layer: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Operation]]:
-    """All layers below ``layer``, and a graph's functions of ``keras.ops``, with their paths: "backbone/conv5"."""
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield f"{prefix}{inner.name}", inner
-        if not isinstance(inner, _CLOSED):
-            yield from _named(inner, f"{prefix}{inner.name}/")
-    for operation in getattr(layer, "operations", ()):
-        if not isinstance(operation, keras.Layer):
-            yield f"{prefix}{operation.name}", operation
+def _asked(target: Target) -> tuple[str, tuple[NDArray, ...]]:
+    return ("winner", ()) if target is None else ("classes", (target,))
 
 
-def _watch(model: keras.Model, x: Any) -> tuple[list[_Call], Any]:
-    """Runs ``model`` once and notes each layer's call that returned one tensor, in order."""
-    calls: list[_Call] = []
-
-    def noting(path: str, layer: keras.Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        def note(call: Callable[..., Any]) -> Callable[..., Any]:
-            def noted_call(*args: Any, **kwargs: Any) -> Any:
-                output = call(*args, **kwargs)
-                if keras.ops.is_tensor(output):
-                    calls.append(_Call(path, layer, tuple(output.shape), output))
-                return output
-
-            return noted_call
-
-        return note
-
-    named = {layer: path for path, layer in _named(model) if not isinstance(layer, keras.Model)}
-    with _replaced({layer: noting(path, layer) for layer, path in named.items()}):
-        output = model(x, training=False)
-    return calls, output
-
-
-def _spatial(calls: list[_Call], output: Any, rank: int) -> list[_Call]:
-    """The calls that made a feature map over the ``rank`` axes of the image."""
-    calls = [call for call in calls if isinstance(call.layer, keras.Layer)]
-    times = Counter(id(call.layer) for call in calls)
-    found = []
-    learned = permuted = False
-    for call in calls:
-        kind = type(call.layer).__name__
-        no_features = bool(_NO_FEATURES.search(kind))
-        learned = learned or (bool(call.layer.weights) and not no_features)
-        # After a Permute the axes of a feature map are no longer those of the image.
-        permuted = permuted or kind == "Permute"
-        over_image = len(call.shape) == rank + 2 and call.shape[0] == 1 and math.prod(call.shape[1:-1]) > 1
-        once = times[id(call.layer)] == 1 and call.output is not output
-        if learned and over_image and once and not permuted and not no_features:
-            found.append(call)
-    return found
-
-
-def _head(calls: list[_Call], output: Any) -> keras.Operation | None:
-    """The layer or function whose sigmoid or softmax made ``output``, if one did."""
-    values = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
-    for call in reversed(calls):
-        if call.shape != tuple(output.shape):
-            return None
-        if not np.array_equal(keras.ops.convert_to_numpy(keras.ops.cast(call.output, "float32")), values):
-            return None
-        if _squash(call.layer):
-            return call.layer
-    return None
-
-
-def _squash(layer: keras.Operation | None) -> str | None:
-    """What ``layer`` ends with, where that is "sigmoid" or "softmax"."""
-    activation = getattr(layer, "activation", None)
-    for name in (type(layer).__name__, type(activation).__name__, getattr(activation, "__name__", "")):
-        if name.lower() in _SQUASHING:
-            return name.lower()
-    return None
-
-
-@contextmanager
-def _replaced(
-    calls: Mapping[keras.Operation, Callable[..., Any]], head: keras.Operation | None = None
-) -> Iterator[None]:
-    """Replaces the ``call`` of layers, and makes ``head`` linear, until the block is left.
-
-    One thread at a time, because the model is shared. The instances' dictionaries are written directly, so that
-    Keras does not track what is put there as part of the model.
-    """
-    before: list[tuple[dict[str, Any], str, Any]] = []
-
-    def put(place: dict[str, Any], name: str, value: Any) -> None:
-        before.append((place, name, place.get(name, _MISSING)))
-        place[name] = value
-
-    with _LOCK:
-        try:
-            for layer, make in calls.items():
-                put(vars(layer), "call", make(layer.call))
-            if type(head).__name__.lower() in _SQUASHING:
-                put(vars(head), "call", lambda inputs, *args, **kwargs: inputs)
-            elif head is not None:
-                put(vars(head), "activation", keras.activations.linear)
-            yield
-        finally:
-            for place, name, value in reversed(before):
-                if value is _MISSING:
-                    del place[name]
-                else:
-                    place[name] = value
+def _pulled(output: Any, *pulls: Any) -> Any:
+    """(n,) the outputs times the gradients of a score with respect to them: a score with the same gradient."""
+    products = zip(keras.tree.flatten(output), pulls, strict=True)
+    return sum(keras.ops.sum(one * pull, axis=tuple(range(1, len(one.shape)))) for one, pull in products)

@@ -5,7 +5,7 @@ In: the output before a last sigmoid or softmax, and a class index, indices, Non
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,69 @@ from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
 
-Target = int | ArrayLike | Callable[[Any], Any] | None
+Target = int | ArrayLike | Callable[[Any], Any] | Mapping[str | int, Any] | None
 
 
-def check(target: Target, n: int, output_shape: tuple[int, ...]) -> Target:
+class OneOutput:
+    """A target that looks at one output of a model with several.
+
+    Args:
+        place: which of the outputs, in their order.
+        target: (n,) class indices, None, or a function of that output.
+    """
+
+    def __init__(self, place: int, target: NDArray[np.int32] | Callable[[Any], Any] | None) -> None:
+        self.place = place
+        self.target = target
+
+    def __call__(self, output: Any) -> Any:
+        """(n,) the scores."""
+        return scores(keras.tree.flatten(output)[self.place], self.target)
+
+    def of(self, cases: Any) -> OneOutput:
+        """The target of some of the cases."""
+        return OneOutput(self.place, of_part(self.target, cases))
+
+
+def check(
+    target: Target, n: int, output_shapes: Sequence[tuple[int, ...]], names: Sequence[str | int] = (0,)
+) -> Target:
     """``target`` as None, a callable, or an (n,) array of class indices.
 
     Args:
         target: what the user gave.
         n: number of cases.
-        output_shape: of the model's output, with the axis of cases.
+        output_shapes: of the model's outputs, with the axis of cases.
+        names: of these outputs.
 
     Raises:
-        ValueError: it is out of range, not whole, or of another length; or the output is not one of classes and
-            ``target`` is not callable.
+        ValueError: it is out of range, not whole, or of another length; the output is not one of classes and
+            ``target`` is not callable; or the model has several outputs and ``target`` names none.
     """
+    if isinstance(target, Mapping):
+        places = {**dict(enumerate(range(len(names)))), **{name: place for place, name in enumerate(names)}}
+        if len(target) != 1 or next(iter(target)) not in places:
+            raise ValueError(
+                f"Expected a target for one of the outputs {', '.join(map(str, names))}, such as "
+                f"{{{names[0]!r}: 1}}. Received one for {', '.join(map(str, target)) or 'none'}."
+            )
+        name, inner = next(iter(target.items()))
+        return OneOutput(places[name], _of_one(inner, n, output_shapes[places[name]]))
+    if len(output_shapes) > 1 and not callable(target):
+        raise ValueError(
+            f"The model has {len(output_shapes)} outputs. Name the one to explain, such as target={{{names[0]!r}: 1}} "
+            f"(there are {', '.join(map(str, names))}), or give `target` as a function of all of them. "
+            f"Received {target!r}."
+        )
+    return _of_one(target, n, output_shapes[0])
+
+
+def _of_one(target: Any, n: int, output_shape: tuple[int, ...]) -> Any:
+    """``target`` checked against one output."""
     if callable(target):
+        values = getattr(target, "values", None)
+        if values is not None and len(values) != n:
+            raise ValueError(f"Expected a target for {n} cases. Received one for {len(values)}.")
         return target
     if len(output_shape) > 2:
         raise ValueError(
@@ -61,9 +108,10 @@ def scores(output: Any, target: Target) -> Any:
     ops = keras.ops
     if callable(target):
         value = ops.cast(target(output), "float32")
-        if len(value.shape) == 0 or value.shape[0] != output.shape[0]:
+        n = keras.tree.flatten(output)[0].shape[0]
+        if len(value.shape) == 0 or value.shape[0] != n:
             raise ValueError(
-                f"Expected a target function that keeps the axis of cases, ({output.shape[0]}, ...). It returned "
+                f"Expected a target function that keeps the axis of cases, ({n}, ...). It returned "
                 f"shape {tuple(value.shape)}."
             )
         return ops.sum(ops.reshape(value, (value.shape[0], -1)), axis=1)
@@ -83,5 +131,11 @@ def predicted(output: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 def of_part(target: Target, part: slice) -> Target:
-    """The target of the cases in ``part``."""
+    """The target of the cases in ``part``, a slice or indices.
+
+    A function that knows its cases one by one has ``of(cases)``, which returns the function for some of them, and
+    ``values``, (n, ...) of NumPy, one row a case, all in which these functions differ, or None (``regions.Region``).
+    """
+    if hasattr(target, "of"):
+        return target.of(part)
     return target[part] if isinstance(target, np.ndarray) else target

@@ -160,7 +160,7 @@ def _phantom(name: str, size: int | None, seed: int, options: dict[str, Any]) ->
         info["window"] = found.window[0]
     info |= {"regions": list(found.regions), "note": found.note}
     table.attrs = {}
-    return Cases(table, list(found.classes), name, False, open_reference, info)
+    return Cases(table, list(found.classes), name, False, open_reference, info, phantoms.healthy_twins)
 
 
 def _phantom_facts(found: Scenario) -> dict[str, str]:
@@ -236,7 +236,7 @@ def _reorder(found: Cases, classes: Sequence[str] | None) -> Cases:
         raise ReadError(
             f"Expected all classes of {found.name!r} in some order, {found.classes}. Received {list(classes)}."
         )
-    return Cases(found.table, list(classes), found.name, found.multi_label, found.open, found.info)
+    return Cases(found.table, list(classes), found.name, found.multi_label, found.open, found.info, found.twinned)
 
 
 def _limited(found: Cases, limit: int | None, seed: int) -> Cases:

@@ -28,6 +28,7 @@ _HOME = {
     "small_cnn": "classify",
     "two_and_half_d": "projections",
     "unet": "segment",
+    "vit": "transformer",
 }
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "small_cnn",
     "two_and_half_d",
     "unet",
+    "vit",
 ]
 
 

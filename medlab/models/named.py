@@ -13,7 +13,7 @@ from medlab.backend import keras
 
 NETWORKS = (
     "baseline_cnn", "conv_lstm", "densenet121", "projection", "resnet", "slice_mean", "slice_rnn", "small_cnn",
-    "two_and_half_d", "unet",
+    "two_and_half_d", "unet", "vit",
 )  # fmt: skip
 """The functions of ``medlab.models`` from (input_shape, classes) to a network."""
 

@@ -11,7 +11,8 @@ from typing import Any
 
 _HOME = {
     "HOMES": "store", "NAMES": "store", "Scenario": "scenario", "brain_tumor": "brain", "cases": "store",
-    "find": "store", "make": "making", "open_reference": "store",
+    "find": "store", "plant_marker": "marker", "healthy_twin": "twins", "healthy_twins": "twins",
+    "make": "making", "open_reference": "store",
 }  # fmt: skip
 
 __all__ = sorted(_HOME)

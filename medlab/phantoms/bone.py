@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlab.phantoms import computed, xray
+from medlab.phantoms import computed, twins, xray
 from medlab.phantoms import limb as limbs
 from medlab.phantoms.scenario import Scenario
 from medlab.phantoms.shapes import inside
@@ -40,7 +40,9 @@ DOMAINS = tuple(_CT)
 _SOFT, _FAT, _CORTEX = 1.045, 0.93, (0.55, 1.25)  # g/cm3 of water, and of water and bone
 
 
-def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference") -> dict[str, Any]:
+def parameters(
+    index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference", healthy: bool = False
+) -> dict[str, Any]:
     """The truth of case ``index``, without its image.
 
     Args:
@@ -48,6 +50,7 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         severity: 0.25 to 4; harder has narrower gaps, less displacement and more noise.
         seed: of the whole set.
         domain: changes nothing here.
+        healthy: the same limb, intact.
 
     Returns:
         ``label``; ``displacement_mm`` of the fragment that bears the joint, along the fracture (0 where intact), and
@@ -56,13 +59,15 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         where intact), RAS; ``young``, whether there is an open growth plate; ``radius_mm`` and ``cortex_mm`` of the
         shaft; ``noise``, the factor on the domain's noise.
     """
-    return dict(_plan(index, float(severity), seed)[0])
+    return dict(_plan(index, float(severity), seed, healthy)[0])
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], limbs.Limb, limbs.Break | None]:
+def _plan(
+    index: int, severity: float, seed: int, healthy: bool = False
+) -> tuple[dict[str, Any], limbs.Limb, limbs.Break | None]:
     first_is_sick = np.random.default_rng([VERSION, seed, index // 2, 9]).random() < 0.5
-    sick = first_is_sick == (index % 2 == 0)
+    sick = first_is_sick == (index % 2 == 0) and not healthy
     limb, young = limbs.draw(np.random.default_rng([VERSION, seed, index, 0]))
     u = np.random.default_rng([VERSION, seed, index, 1]).random(10)
     at = limb.end + 30 + (34 - limb.end - 30) * u[0]
@@ -89,8 +94,9 @@ def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], limbs
 
 
 def render(
-    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct"
-) -> tuple[Volume, Volume]:
+    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct",
+    healthy: bool = False,
+) -> tuple[Volume, Volume]:  # fmt: skip
     """Image and mask of case ``index``; the arguments as :meth:`medlab.phantoms.scenario.Scenario.options` has them.
 
     Returns:
@@ -101,19 +107,23 @@ def render(
     Raises:
         ValueError: a radiograph of rank 3.
     """
-    facts, limb, broken = _plan(index, float(severity), seed)
+    facts, limb, broken = _plan(index, float(severity), seed, healthy)
     own = np.random.default_rng([VERSION, seed, index, 3, rank, size, int(technique == "ct"), DOMAINS.index(domain)])
-    rng = np.random.default_rng([VERSION, seed, index, 2])
     spacing = FIELD_MM / size
     axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
-    if technique == "radiograph":
-        if rank != 2:
-            raise ValueError(
-                f"A radiograph is a picture: expected rank 2 with technique 'radiograph'. Received {rank}."
-            )
-        image, mask, info = _radiograph(facts, limb, broken, axis, domain, rng, own)
-    else:
-        image, mask, info = _ct(facts, limb, broken, axis, rank, domain, own)
+    if technique == "radiograph" and rank != 2:
+        raise ValueError(f"A radiograph is a picture: expected rank 2 with technique 'radiograph'. Received {rank}.")
+
+    def make(facts: dict[str, Any], broken: limbs.Break | None, own: np.random.Generator) -> tuple:
+        rng = np.random.default_rng([VERSION, seed, index, 2])
+        if technique == "radiograph":
+            return _radiograph(facts, limb, broken, axis, domain, rng, own)
+        return _ct(facts, limb, broken, axis, rank, domain, own)
+
+    sick, _, its_break = _plan(index, float(severity), seed)
+    if healthy and its_break is not None:
+        own = twins.same_noise(own, lambda own: make(sick, its_break, own))
+    image, mask, info = make(facts, broken, own)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = axis[0]
     if rank == 2:

@@ -65,9 +65,11 @@ def brain_tumor(
     return image, labels, _parameters(index, **{key: given[key] for key in ("severity", "seed", "domain")})
 
 
-def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
-    case = asdict(plan.parameters(index, severity=severity, seed=seed))
-    return scanner.DOMAINS[domain].changed(case) | _volumes_ml(index, severity, seed)
+def _parameters(index: int, *, severity: float, seed: int, domain: str, healthy: bool = False) -> dict[str, Any]:
+    case = plan.parameters(index, severity=severity, seed=seed)
+    if healthy:
+        return scanner.DOMAINS[domain].changed(asdict(plan.healthy(case))) | {"tumor_ml": 0.0, "core_ml": 0.0}
+    return scanner.DOMAINS[domain].changed(asdict(case)) | _volumes_ml(index, severity, seed)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -82,10 +84,10 @@ def _outlines(index: int, seed: int) -> np.random.Generator:
 
 
 def _volumes(
-    index: int, *, rank: int, size: int, sequence: str, severity: float, domain: str, seed: int
+    index: int, *, rank: int, size: int, sequence: str, severity: float, domain: str, seed: int, healthy: bool = False
 ) -> tuple[Volume, Volume]:
-    image, mask = render(index, rank, size, sequence, severity, seed, domain)
-    case = _parameters(index, severity=severity, seed=seed, domain=domain)
+    image, mask = render(index, rank, size, sequence, severity, seed, domain, healthy=healthy)
+    case = _parameters(index, severity=severity, seed=seed, domain=domain, healthy=healthy)
     affine = head_affine(rank, size, case["slice_z_mm"])
     info = scanner.DOMAINS[domain].info(sequence) | {"parameters": case}
     return Volume(image, affine, "image", "MR", info, rank), Volume(mask, affine, "labels", "MR", {}, rank)
@@ -117,10 +119,12 @@ def axial(array: NDArray) -> NDArray:
 
 
 def render(
-    index: int, rank: int, size: int, sequence: str, severity: float, seed: int, domain: str = "reference"
-) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    index: int, rank: int, size: int, sequence: str, severity: float, seed: int, domain: str = "reference", *,
+    healthy: bool = False,
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:  # fmt: skip
     """Image and mask of a case as arrays; arguments as ``TUMOR.options`` lets them pass."""
     case, head = plan.draw(index, severity, seed)
+    case = plan.healthy(case) if healthy else case
     rng = _outlines(index, seed)
     axes = head_axes(rank, size, case.slice_z_mm)
     shares, mask = mixture.compose(case, head, axes, FIELD_OF_VIEW / size, rng)

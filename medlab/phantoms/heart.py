@@ -7,11 +7,12 @@ give the same case.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from medlab.phantoms import chest, torso, xray
+from medlab.phantoms import chest, torso, twins, xray
 from medlab.phantoms.scenario import Scenario
 from medlab.phantoms.shapes import Rays
 from medlab.volume import Volume
@@ -29,7 +30,9 @@ _DOMAINS = {
 DOMAINS = tuple(_DOMAINS)
 
 
-def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference") -> dict[str, Any]:
+def parameters(
+    index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference", healthy: bool = False
+) -> dict[str, Any]:
     """The truth of case ``index``, without its image.
 
     Args:
@@ -37,6 +40,7 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         severity: 0.25 to 4; harder has ratios nearer to 0.5, more turned patients and more noise.
         seed: of the whole set.
         domain: changes nothing here.
+        healthy: the same person with a heart as much below one half as it was above.
 
     Returns:
         ``label``, ``"cardiomegaly"`` where the ratio is above 0.5; ``ratio``, the cardiothoracic ratio as seen: the
@@ -45,13 +49,13 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         side of the picture; ``x_mm, z_mm``, where the patient stands off its middle; ``noise``, the factor on the
         domain's noise.
     """
-    return dict(_plan(index, float(severity), seed)[0])
+    return dict(_plan(index, float(severity), seed, healthy)[0])
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], chest.Thorax]:
+def _plan(index: int, severity: float, seed: int, healthy: bool = False) -> tuple[dict[str, Any], chest.Thorax]:
     first_is_sick = np.random.default_rng([VERSION, seed, index // 2, 9]).random() < 0.5
-    sick = first_is_sick == (index % 2 == 0)
+    sick = first_is_sick == (index % 2 == 0) and not healthy
     u = np.random.default_rng([VERSION, seed, index, 1]).random(8)
     away = (0.012 + 0.078 * u[0]) / severity**0.5
     ratio = 0.5 + away if sick else 0.5 - away
@@ -73,7 +77,9 @@ def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], chest
     return facts, person
 
 
-def render(index: int, *, rank: int, size: int, severity: float, seed: int, domain: str) -> tuple[Volume, Volume]:
+def render(
+    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, healthy: bool = False
+) -> tuple[Volume, Volume]:
     """Image and mask of case ``index``; the arguments as :meth:`medlab.phantoms.scenario.Scenario.options` has them.
 
     Returns:
@@ -83,6 +89,18 @@ def render(index: int, *, rank: int, size: int, severity: float, seed: int, doma
     """
     facts, person = _plan(index, float(severity), seed)
     person = torso.with_vessels(np.random.default_rng([VERSION, seed, index, 4]), person)
+    own = np.random.default_rng([VERSION, seed, index, 3, rank, size, DOMAINS.index(domain)])
+    if healthy and facts["label"] != CLASSES[0]:
+        own = twins.same_noise(own, lambda own: _make(facts, person, index, size, seed, domain, own))
+        facts, smaller = _plan(index, float(severity), seed, True)
+        person = replace(smaller, vessels=person.vessels)
+    return _make(facts, person, index, size, seed, domain, own)
+
+
+def _make(
+    facts: dict[str, Any], person: chest.Thorax, index: int, size: int, seed: int, domain: str,
+    own: np.random.Generator,
+) -> tuple[Volume, Volume]:  # fmt: skip
     spacing = facts["field_mm"] / size
     axis = (np.arange(size) - (size - 1) / 2) * spacing
     x, z = (axis - facts["x_mm"]).astype(np.float32), (axis - facts["z_mm"]).astype(np.float32)
@@ -92,7 +110,6 @@ def render(index: int, *, rank: int, size: int, severity: float, seed: int, doma
     mask[paths["heart"] > 0] = REGIONS.index("heart")
     spectrum, photons, scatter, detail = _DOMAINS[domain]
     rng = np.random.default_rng([VERSION, seed, index, 2])
-    own = np.random.default_rng([VERSION, seed, index, 3, rank, size, DOMAINS.index(domain)])
     masses = {name: paths[name] for name in ("water", "bone")}
     counts = xray.expose(
         masses, spectrum, photons=photons * spacing**2 / facts["noise"] ** 2, scatter=scatter, reach=size / 12, rng=own

@@ -69,10 +69,13 @@ class Parameters:
 
 
 @functools.lru_cache(maxsize=1024)
-def draw(index: int, severity: float, seed: int) -> tuple[Parameters, anatomy.Head]:
-    """Parameters and head of a case. Every case draws the same numbers in the same order, shrunken or not."""
+def draw(index: int, severity: float, seed: int, healthy: bool = False) -> tuple[Parameters, anatomy.Head]:
+    """Parameters and head of a case. Every case draws the same numbers in the same order, shrunken or not.
+
+    ``healthy``: the same person before anything shrank.
+    """
     first_is_sick = np.random.default_rng([VERSION, seed, index // 2, 49]).random() < 0.5
-    sick = first_is_sick == (index % 2 == 0)
+    sick = first_is_sick == (index % 2 == 0) and not healthy
     head = anatomy.Head.draw(np.random.default_rng([VERSION, seed, index, 40]))
     rng = np.random.default_rng([VERSION, seed, index, 41])
     u = rng.random(9)
@@ -104,8 +107,8 @@ def draw(index: int, severity: float, seed: int) -> tuple[Parameters, anatomy.He
     return case, head
 
 
-def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
-    return scanner.DOMAINS[domain].changed(asdict(draw(index, severity, seed)[0]))
+def _parameters(index: int, *, severity: float, seed: int, domain: str, healthy: bool = False) -> dict[str, Any]:
+    return scanner.DOMAINS[domain].changed(asdict(draw(index, severity, seed, healthy)[0]))
 
 
 def _grid(rank: int, size: int, view: str, case: Parameters, head: anatomy.Head, rng: np.random.Generator) -> tuple:
@@ -124,9 +127,10 @@ def _grid(rank: int, size: int, view: str, case: Parameters, head: anatomy.Head,
 
 
 def _render(
-    index: int, *, rank: int, size: int, sequence: str, view: str, severity: float, domain: str, seed: int
-) -> tuple[Volume, Volume]:
-    case, head = draw(index, severity, seed)
+    index: int, *, rank: int, size: int, sequence: str, view: str, severity: float, domain: str, seed: int,
+    healthy: bool = False,
+) -> tuple[Volume, Volume]:  # fmt: skip
+    case, head = draw(index, severity, seed, healthy)
     axes, spacing = _grid(rank, size, view, case, head, np.random.default_rng([VERSION, seed, index, 44]))
     rng = np.random.default_rng([VERSION, seed, index, 42])
     soft = max(spacing, 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlab.phantoms import anatomy, chest, computed, torso, xray
+from medlab.phantoms import anatomy, chest, computed, torso, twins, xray
 from medlab.phantoms.scenario import Scenario
 from medlab.phantoms.shapes import Rays, inside
 from medlab.volume import Volume
@@ -39,7 +39,9 @@ _RADIOGRAPH = {
 }
 
 
-def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference") -> dict[str, Any]:
+def parameters(
+    index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference", healthy: bool = False
+) -> dict[str, Any]:
     """The truth of case ``index``, without its image.
 
     Args:
@@ -47,13 +49,21 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         severity: 0.25 to 4; harder is smaller, fainter, noisier, with thicker vessels as look-alikes.
         seed: of the whole set.
         domain: changes nothing here.
+        healthy: the same person without the nodule.
 
     Returns:
         ``label``; ``kind``: ``"solid"``, ``"ground-glass"`` or ``"none"``; ``diameter_mm`` (0 where healthy) of the
         ball with the nodule's volume; ``x_mm, y_mm, z_mm`` of its center (NaN where healthy), RAS; ``density_g_cm3``;
         ``slice_z_mm``, where a slice is cut; ``noise``, the factor on the domain's noise; ``thorax_width_mm``.
     """
-    return dict(_plan(index, float(severity), seed)[0])
+    facts = _plan(index, float(severity), seed)[0]
+    return _without(facts) if healthy else dict(facts)
+
+
+def _without(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the same person without the nodule."""
+    lost = dict.fromkeys(("x_mm", "y_mm", "z_mm", "density_g_cm3"), float("nan"))
+    return {**facts, "label": CLASSES[0], "kind": "none", "diameter_mm": 0.0, **lost}
 
 
 @functools.lru_cache(maxsize=64)
@@ -93,8 +103,9 @@ def _site(rng: np.random.Generator, person: chest.Thorax, depth: float) -> tuple
 
 
 def render(
-    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct"
-) -> tuple[Volume, Volume]:
+    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct",
+    healthy: bool = False,
+) -> tuple[Volume, Volume]:  # fmt: skip
     """Image and mask of case ``index``; the arguments as :meth:`medlab.phantoms.scenario.Scenario.options` has them.
 
     Returns:
@@ -107,16 +118,20 @@ def render(
     """
     facts, person = _plan(index, float(severity), seed)
     person = torso.with_vessels(np.random.default_rng([VERSION, seed, index, 4]), person)
-    # Texture and outline of the person are the same on every grid; noise is the scanner's own.
-    rng = np.random.default_rng([VERSION, seed, index, 2])
     own = np.random.default_rng([VERSION, seed, index, 3, rank, size, int(technique == "ct"), DOMAINS.index(domain)])
-    if technique == "radiograph":
-        if rank != 2:
-            raise ValueError(
-                f"A radiograph is a picture: expected rank 2 with technique 'radiograph'. Received {rank}."
-            )
-        return _radiograph(facts, person, size, domain, rng, own)
-    return _ct(facts, person, rank, size, domain, rng, own)
+    if technique == "radiograph" and rank != 2:
+        raise ValueError(f"A radiograph is a picture: expected rank 2 with technique 'radiograph'. Received {rank}.")
+
+    def make(facts: dict[str, Any], own: np.random.Generator) -> tuple[Volume, Volume]:
+        # Texture and outline of the person are the same on every grid; noise is the scanner's own.
+        rng = np.random.default_rng([VERSION, seed, index, 2])
+        if technique == "radiograph":
+            return _radiograph(facts, person, size, domain, rng, own)
+        return _ct(facts, person, rank, size, domain, rng, own)
+
+    if healthy and facts["label"] != CLASSES[0]:
+        return make(_without(facts), twins.same_noise(own, lambda own: make(facts, own)))
+    return make(facts, own)
 
 
 def _axis(size: int, center: float = 0.0) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ In: the number of a case, severity and seed. Out: its parameters and its head. T
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,13 @@ class Parameters:
     grade: str
 
 
+def healthy(case: Parameters) -> Parameters:
+    """The same person without the tumor."""
+    lost = ("x_mm", "y_mm", "z_mm", "core_share", "conspicuity", "agent_mmol_l", "mass_effect")
+    nothing = dict.fromkeys(lost, float("nan")) | {"radius_mm": 0.0, "edema_mm": 0.0}
+    return replace(case, label=CLASSES[0], grade="none", **nothing)
+
+
 @functools.lru_cache(maxsize=4096)
 def parameters(index: int, *, severity: float = 1.0, seed: int = 0) -> Parameters:
     """The parameters of case ``index``, without making its image.
@@ -96,7 +103,7 @@ def draw(index: int, severity: float, seed: int) -> tuple[Parameters, anatomy.He
         "agent_mmol_l": float(0.2 + 0.5 * u[4]), "mass_effect": float(0.25 + 0.6 * u[5]),
     }  # fmt: skip
     if not sick:
-        lesion = dict.fromkeys(lesion, float("nan")) | {"radius_mm": 0.0, "edema_mm": 0.0}
+        lesion = dict.fromkeys(lesion, float("nan")) | {"radius_mm": 0.0, "edema_mm": 0.0}  # as in healthy()
     found = Parameters(
         label=CLASSES[int(sick)],
         **lesion,

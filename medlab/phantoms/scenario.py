@@ -38,9 +38,11 @@ class Scenario:
         version: raised whenever the same arguments give another image or mask; older files in the cache are not used.
         note: what is real, what is simulated and what must not be concluded, in plain sentences; the first says what it
             is.
-        parameters: ``parameters(index, *, severity, seed, domain)``: the truth of one case as plain values, with
-            ``"label"``, a class name; made without making the image.
-        render: ``render(index, *, rank, size, severity, seed, domain, **choices)``: image and labels on the same grid.
+        parameters: ``parameters(index, *, severity, seed, domain, healthy=False)``: the truth of one case as plain
+            values, with ``"label"``, a class name; made without making the image.
+        render: ``render(index, *, rank, size, severity, seed, domain, healthy=False, **choices)``: image and labels on
+            the same grid. ``healthy``: the same patient and noise without the finding; a case of the first class is
+            its own twin (:mod:`medlab.phantoms.twins`).
         narrower: for a rank at which not every value of a choice makes sense, those that do; the first is its default
             there, as ``{3: {"technique": ("ct",)}}``.
         window: name, center and width in HU of the window (``medlab.standardize.PRESETS``) that shows what the set is

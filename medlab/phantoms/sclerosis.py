@@ -6,7 +6,7 @@ In: the number of a case. Out: an MR image, the lesions' mask and the parameters
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -193,14 +193,22 @@ def _toward(middle: NDArray, beside: NDArray[np.bool_], rng: np.random.Generator
     return basis / np.linalg.norm(basis, axis=2, keepdims=True)
 
 
-def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
-    return scanner.DOMAINS[domain].changed(asdict(draw(index, severity, seed)[0]))
+def _parameters(index: int, *, severity: float, seed: int, domain: str, healthy: bool = False) -> dict[str, Any]:
+    case = draw(index, severity, seed)[0]
+    return scanner.DOMAINS[domain].changed(asdict(_without(case) if healthy else case))
+
+
+def _without(case: Parameters) -> Parameters:
+    """The same person without lesions."""
+    none = dict.fromkeys(("lesions", *AREAS, "black_holes"), 0)
+    return replace(case, label=CLASSES[0], load_ml=0.0, conspicuity=float("nan"), **none)
 
 
 def _render(
-    index: int, *, rank: int, size: int, sequence: str, severity: float, domain: str, seed: int
+    index: int, *, rank: int, size: int, sequence: str, severity: float, domain: str, seed: int, healthy: bool = False
 ) -> tuple[Volume, Volume]:
     case, head, lesions = draw(index, severity, seed)
+    case = _without(case) if healthy else case
     axes = brain.head_axes(rank, size, case.slice_z_mm)
     rng = np.random.default_rng([VERSION, seed, index, 22])
     soft = max(brain.FIELD_OF_VIEW / size, 1.0)

@@ -35,6 +35,7 @@ NAMES = tuple(HOMES)
 MOST_CASES = 100_000
 
 _REFERENCE = re.compile(r"(?P<name>phantom:[a-z-]+)\?(?P<query>[^#]*)#(?P<index>\d{1,9})")
+_TWINS = ("healthy",)
 _TYPES = {"rank": int, "size": int, "severity": float, "seed": int, "n": int}
 _WHOLE, _DECIMAL = re.compile(r"\d{1,10}"), re.compile(r"\d{1,9}(\.\d{1,20})?")
 _LAYOUT = 2  # of a cached case
@@ -106,7 +107,7 @@ def open_reference(reference: str, *, kind: str = "image") -> Volume:
 
 
 def parse(reference: str) -> tuple[str, int, dict[str, Any]]:
-    """Name, index and complete options of the case that a reference names.
+    """Name, index and complete options of the case that a reference names; ``"twin"`` among them if it is a twin.
 
     Args:
         reference: such as ``phantom:brain-tumor?rank=2&size=128&sequence=flair&severity=1&domain=reference&seed=0``
@@ -125,7 +126,7 @@ def parse(reference: str) -> tuple[str, int, dict[str, Any]]:
     except ValueError:
         raise ValueError(f"Expected key=value joined by & after the '?'. Received {reference!r}.") from None
     given: dict[str, Any] = {}
-    known = ("rank", "size", *chosen.choices, "severity", "domain", "seed", "n")
+    known = ("rank", "size", *chosen.choices, "severity", "domain", "seed", "n", "twin")
     for key, text in pairs:
         if key == "difficulty":
             raise ValueError(f"'difficulty' is called severity now. Received {reference!r}.")
@@ -136,10 +137,13 @@ def parse(reference: str) -> tuple[str, int, dict[str, Any]]:
             raise ValueError(f"Expected a number for {key!r}. Received {text!r} in {reference!r}.")
         given[key] = kind(text)
     index, n = int(match["index"]), given.pop("n", 1000)
+    twin = {key: given.pop(key) for key in ("twin",) if key in given}
+    if twin and twin["twin"] not in _TWINS:
+        raise ValueError(f"Expected a twin of {', '.join(_TWINS)}. Received {twin['twin']!r} in {reference!r}.")
     _check_n(n)
     if index >= n:
         raise ValueError(f"Expected a case from 0 to {n - 1}. Received {index} in {reference!r}.")
-    return match["name"], index, chosen.options(**given)
+    return match["name"], index, {**chosen.options(**given), **twin}
 
 
 @functools.lru_cache(maxsize=16)
@@ -149,7 +153,8 @@ def _volumes(name: str, index: int, options: tuple[tuple[str, Any], ...]) -> tup
     key = f"{_LAYOUT}-{name}-{chosen.version}-{_query(given)}"
     found = cache.load(key, index)
     if found is None:
-        image, labels = chosen.render(index, **given)
+        healthy = {"healthy": True} if "twin" in given else {}
+        image, labels = chosen.render(index, **{name: one for name, one in given.items() if name != "twin"}, **healthy)
         # The parameters are quickly had; a new one among them must not be missed because of an old file.
         about = {key: value for key, value in image.info.items() if key != "parameters"}
         facts = {"affine": image.affine.ravel().tolist(), "rank": image.rank, "modality": image.modality, "info": about}
@@ -157,7 +162,8 @@ def _volumes(name: str, index: int, options: tuple[tuple[str, Any], ...]) -> tup
         cache.save(key, index, *found)
     (image, labels), facts = found
     affine = np.array(facts["affine"]).reshape(4, 4)
-    parameters = chosen.parameters(index, **{key: given[key] for key in ("severity", "seed", "domain")})
+    patient = {key: given[key] for key in ("severity", "seed", "domain")}
+    parameters = chosen.parameters(index, **patient, **({"healthy": True} if "twin" in given else {}))
     info = {**facts["info"], "parameters": dict(parameters)}
     if chosen.window and facts["modality"] == "CT":
         info["window"] = chosen.window[1:]

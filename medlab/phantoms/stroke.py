@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,13 +160,23 @@ def draw(index: int, severity: float, seed: int) -> _Plan:
     return _Plan(case, head, middle, half, 1.0 if right else -1.0, float(artery))
 
 
-def _parameters(index: int, *, severity: float, seed: int, domain: str) -> dict[str, Any]:
-    case = asdict(draw(index, severity, seed).case)
+def _without(case: Parameters) -> Parameters:
+    """The same person without the infarct and the clot."""
+    lost = dict.fromkeys(("x_mm", "y_mm", "z_mm", "fall", "dense_artery"), float("nan"))
+    return replace(case, label=CLASSES[0], region="none", age="none", radius_mm=0.0, **lost)
+
+
+def _parameters(index: int, *, severity: float, seed: int, domain: str, healthy: bool = False) -> dict[str, Any]:
+    case = draw(index, severity, seed).case
+    case = asdict(_without(case) if healthy else case)
     return {**case, "noise": case["noise"] * tomograph.DOMAINS[domain].noise}
 
 
-def _render(index: int, *, rank: int, size: int, severity: float, domain: str, seed: int) -> tuple[Volume, Volume]:
+def _render(
+    index: int, *, rank: int, size: int, severity: float, domain: str, seed: int, healthy: bool = False
+) -> tuple[Volume, Volume]:
     plan = draw(index, severity, seed)
+    plan = replace(plan, case=_without(plan.case)) if healthy else plan
     case = plan.case
     axes = brain.head_axes(rank, size, case.slice_z_mm)
     rng = np.random.default_rng([VERSION, seed, index, 32])

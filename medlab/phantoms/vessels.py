@@ -32,7 +32,9 @@ _CT = {"reference": (0.40, 14.0, 380.0), "fast": (0.65, 12.0, 280.0), "noisy": (
 _MR = {"reference": (0.40, 0.045, 0.55), "fast": (0.65, 0.05, 0.45), "noisy": (0.40, 0.10, 0.55)}
 
 
-def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference") -> dict[str, Any]:
+def parameters(
+    index: int, *, severity: float = 1.0, seed: int = 0, domain: str = "reference", healthy: bool = False
+) -> dict[str, Any]:
     """The truth of case ``index``, without its image.
 
     Args:
@@ -40,6 +42,7 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         severity: 0.25 to 4; harder has narrowings nearer to one half, mild ones in more normal cases, and more noise.
         seed: of the whole set.
         domain: changes nothing here.
+        healthy: the same artery, nowhere narrow; a normal case stays as it is.
 
     Returns:
         ``label``, ``"stenosis"`` where the narrowing is ``THRESHOLD`` or more; ``narrowing``, 1 - d_min / d_distal with
@@ -49,11 +52,11 @@ def parameters(index: int, *, severity: float = 1.0, seed: int = 0, domain: str 
         diameters; ``length_mm`` of the narrowing; ``plaques``, calcifications, in both classes; ``side`` of the neck;
         ``noise``, the factor on the domain's noise. A normal case has a mild narrowing or none, with its place.
     """
-    return dict(_plan(index, float(severity), seed)[0])
+    return dict(_plan(index, float(severity), seed, healthy)[0])
 
 
 @functools.lru_cache(maxsize=16)
-def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], carotid.Tree]:
+def _plan(index: int, severity: float, seed: int, healthy: bool = False) -> tuple[dict[str, Any], carotid.Tree]:
     first_is_sick = np.random.default_rng([VERSION, seed, index // 2, 9]).random() < 0.5
     sick = first_is_sick == (index % 2 == 0)
     rng = np.random.default_rng([VERSION, seed, index, 1])
@@ -65,7 +68,8 @@ def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], carot
     else:
         # Two of three normal cases have a mild narrowing, a look-alike; on a harder set it is closer to one half.
         narrowing = 0.0 if u[3] < 0.33 else 0.12 + 0.23 * u[2] * min(severity, 1.4)
-    narrowing = min(narrowing, 0.92)
+    narrowing = 0.0 if sick and healthy else min(narrowing, 0.92)
+    sick = sick and not healthy
     length = 4 + 6 * u[4]
     count = int(rng.poisson(1.5 * severity**0.5))
     tree, centers = carotid.grow(
@@ -84,8 +88,9 @@ def _plan(index: int, severity: float, seed: int) -> tuple[dict[str, Any], carot
 
 
 def render(
-    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct"
-) -> tuple[Volume, Volume]:
+    index: int, *, rank: int, size: int, severity: float, seed: int, domain: str, technique: str = "ct",
+    healthy: bool = False,
+) -> tuple[Volume, Volume]:  # fmt: skip
     """Image and mask of case ``index``; the arguments as :meth:`medlab.phantoms.scenario.Scenario.options` has them.
 
     Returns:
@@ -94,7 +99,7 @@ def render(
         The mask (uint8) is the lumen, numbered as ``REGIONS``; in a stenosis its narrow part is ``"narrowing"``. In the
         projection the mask is projected too.
     """
-    facts, tree = _plan(index, float(severity), seed)
+    facts, tree = _plan(index, float(severity), seed, healthy)
     rng = np.random.default_rng([VERSION, seed, index, 2])
     own = np.random.default_rng([VERSION, seed, index, 3, rank, size, int(technique == "ct"), DOMAINS.index(domain)])
     spacing = FIELD_MM / size

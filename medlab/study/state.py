@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medlab import batches, runs
 from medlab.cases import Cases, pseudonym
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from medlab.augment import Policy
     from medlab.standardize import Recipe
@@ -62,6 +63,19 @@ class Study:
     def masks(self, split: str) -> np.ndarray:
         """The masks of one split, (n, i, j[, k]) whole numbers, on the same grid as :meth:`arrays`."""
         return batches.masks(self.cases, split, recipe=self.recipe, size=self._resized)
+
+    def findings(self, split: str, label: int) -> np.ndarray:
+        """Where each case of one split shows what only cases of class ``label`` show, (n, i, j[, k]) bool.
+
+        Of a mask that also outlines organs (the lungs beside a nodule) only those regions are left that no case of
+        another class has. Where all regions are in several classes (a heart, large or not) the whole mask stays.
+        """
+        masks = self.masks(split)
+        labels = self.cases.subset(split).y()
+        of_class = labels[:, label] > 0 if labels.ndim == 2 else labels == label
+        inside = np.setdiff1d(np.unique(masks[of_class]), 0)
+        own = np.setdiff1d(inside, np.unique(masks[~of_class]))
+        return np.isin(masks, own if len(own) else inside)
 
     def pairs(self, split: str) -> Iterator[tuple[str, Volume, Volume]]:
         """Id, standardized image and mask of each case of one split, as Volumes, whatever their shapes."""
