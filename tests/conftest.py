@@ -5,7 +5,6 @@ import random
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests import environments
@@ -20,7 +19,6 @@ os.environ.setdefault("MPLBACKEND", "agg")
 def same_numbers_every_time():
     """Each test starts from the same seeds, alone or after others: Keras draws the seeds of weights from ``random``."""
     random.seed(0)
-    np.random.seed(0)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
 

@@ -40,10 +40,13 @@ ALLOWED = {
 }
 
 # Where each heavy package has its home: patterns of files.
+BACKENDS = [
+    "explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py",
+]  # fmt: skip
 HOMES = {
     "keras": ["backend.py"],
-    "tensorflow": ["explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
-    "jax": ["explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py"],
+    "tensorflow": BACKENDS,
+    "jax": BACKENDS,
     "torch": ["explain/gradient.py"],
     "matplotlib": ["view/figures.py"],
     "ipywidgets": ["view/widgets.py", "view/live.py"],

@@ -15,7 +15,6 @@ from medlab import batches, runs
 from medlab.cases import Cases, pseudonym
 
 if TYPE_CHECKING:
-
     from medlab.augment import Policy
     from medlab.standardize import Recipe
     from medlab.volume import Volume
