@@ -68,7 +68,7 @@ def grad_cam(chosen: argparse.Namespace) -> None:
     import keras
 
     from medlab import explain
-    from medlab.explain import cam
+    from medlab.explain.maps import cam
 
     model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     x = np.random.default_rng(0).normal(size=(16, 224, 224, 3)).astype(np.float32)

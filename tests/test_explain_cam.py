@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage, signal
 
 from medlab import explain
-from medlab.explain import cam
+from medlab.explain.maps import cam
 
 # Keras itself reads its variables (get_weights, save) in a way that NumPy 2 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain import removal
+from medlab.explain.checks import removal
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain.question import Question
+from medlab.explain.asking.question import Question
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain.cam import upsample
+from medlab.explain.maps.cam import upsample
 from tests import environments
 
 pytestmark = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain import perturb
+from medlab.explain.maps import perturb
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

@@ -8,7 +8,7 @@ from medlab import explain
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::medlab.explain.guided.SanityWarning"),
+    pytest.mark.filterwarnings("ignore::medlab.explain.maps.guided.SanityWarning"),
 ]
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain import methods, sanity
+from medlab.explain.asking import question
+from medlab.explain.checks import sanity
+from medlab.explain.maps import methods
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -149,7 +151,7 @@ def test_likeness_is_by_rank_or_by_structure():
     model, x = network(), images(3, 16, 16, 1)
     rank, similar = (explain.randomization(model, x, "saliency", measure=measure) for measure in ("rank", "ssim"))
     assert np.abs(rank - similar).min() > 1e-3
-    maps = [explain.saliency(one, x, target=explain.question.Question(model, x).target)
+    maps = [explain.saliency(one, x, target=question.Question(model, x).target)
             for one in (model, sanity.forgotten(model))]  # fmt: skip
     np.testing.assert_allclose(similar, explain.repeatability(*maps), atol=1e-5)
     with pytest.raises(ValueError, match='measure "ssim" or "rank"'):

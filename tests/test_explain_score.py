@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from medlab import explain
-from medlab.explain import methods, scoring, waiting
+from medlab.explain.asking import waiting
+from medlab.explain.checks import scoring
+from medlab.explain.maps import methods
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

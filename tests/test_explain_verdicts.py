@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medlab import explain
-from medlab.explain import intervals
+from medlab.explain.checks import intervals
 
 
 def table_of(**scores):

@@ -39,15 +39,19 @@ ALLOWED = {
     "cli": {"load", "report", "notebook", "doctor"},
 }
 
+# Within a station of several floors: each imports itself and what stands before it.
+FLOORS = {"explain": ("asking", "maps", "checks")}
+
 # Where each heavy package has its home: patterns of files.
 BACKENDS = [
-    "explain/gradient.py", "explain/compiled.py", "train/devices.py", "train/cluster.py", "train/precision.py",
+    "explain/asking/gradient.py", "explain/asking/compiled.py",
+    "train/devices.py", "train/cluster.py", "train/precision.py",
 ]  # fmt: skip
 HOMES = {
     "keras": ["backend.py"],
     "tensorflow": BACKENDS,
     "jax": BACKENDS,
-    "torch": ["explain/gradient.py"],
+    "torch": ["explain/asking/gradient.py"],
     "matplotlib": ["view/figures.py"],
     "ipywidgets": ["view/widgets.py", "view/live.py"],
     "ipyniivue": ["view/scene.py"],
@@ -105,6 +109,16 @@ def test_heavy_packages_stay_at_home(path):
         assert any(fnmatch(place, home) for home in homes), f"{place} imports {package}"
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) in FLOORS], ids=lambda path: path.stem)
+def test_floors_are_climbed_one_way(path):
+    station, floor = room(path), path.parent.name
+    floors = FLOORS[station]
+    if floor not in floors:
+        return
+    used = {name.split(".")[2] for name in imported(path) if name.startswith(f"medlab.{station}.")}
+    assert used & set(floors) <= set(floors[: floors.index(floor) + 1]), path
+
+
 def test_the_table_has_no_circle():
     seen: dict[str, set[str]] = {}
 
@@ -154,6 +168,8 @@ def test_an_unknown_name_says_what_there_is():
 def test_no_file_names_a_module_like_a_function_of_its_room():
     """``train.fit`` must stay a function after ``medlab/train/fit.py`` was imported; so no file is called that."""
     for folder in {path.parent for path in FILES} - {PACKAGE}:
+        if folder.parent != PACKAGE:
+            continue  # only stations export names
         exported = getattr(__import__(f"medlab.{folder.name}", fromlist=["x"]), "__all__", [])
         files = {path.stem for path in folder.glob("*.py")}
         callables = {n for n in exported if callable(getattr(__import__(f"medlab.{folder.name}", fromlist=[n]), n))}

@@ -2,6 +2,13 @@
 
 In: any Keras model and an array (n, i, j[, k], c). Out: heat maps (n, i, j[, k]) and scores of heat maps.
 Nothing is loaded before it is used.
+
+    asking   a model, its cases and what is asked about them, compiled; the only place that differentiates
+    maps     the methods: each turns a question into heat, for voxels, slices or regions
+    checks   what a map is worth: faithful, sane, well placed, robust; tables, intervals, verdicts
+    similar  explanation by example
+
+Each may import what stands above it.
 """
 
 from __future__ import annotations
@@ -10,55 +17,55 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "Inputs": "inputs",
-    "layers": "cam",
-    "grad_cam": "cam",
-    "grad_cam_plus_plus": "cam",
-    "hires_cam": "cam",
-    "layer_cam": "cam",
-    "xgrad_cam": "cam",
-    "score_cam": "ungraded",
-    "eigen_cam": "ungraded",
-    "mirrored": "mirrors",
-    "saliency": "attribution",
-    "input_times_gradient": "attribution",
-    "integrated_gradients": "integrated",
-    "completeness": "integrated",
-    "CompletenessWarning": "integrated",
-    "smooth_grad": "smoothing",
-    "var_grad": "smoothing",
-    "guided_backprop": "guided",
-    "guided_grad_cam": "guided",
-    "SanityWarning": "guided",
-    "occlusion": "perturb",
-    "rise": "perturb",
-    "deletion": "curves",
-    "insertion": "curves",
-    "pointing_game": "localize",
-    "mass_inside": "localize",
-    "iou": "localize",
-    "pixel_auprc": "localize",
-    "road": "removal",
-    "infidelity": "faithful",
-    "mu_fidelity": "faithful",
-    "sparseness": "robust",
-    "max_sensitivity": "robust",
-    "repeatability": "alike",
-    "randomization": "sanity",
-    "cascade": "sanity",
-    "label_randomization": "sanity",
-    "score": "trust",
-    "score_cases": "trust",
-    "summary": "trust",
-    "verdict": "verdicts",
-    "difference": "verdicts",
-    "region": "regions",
-    "class_maps": "regions",
-    "slice_importance": "slices",
-    "attention_rollout": "attention",
+    "Inputs": "asking.inputs",
+    "layers": "maps.cam",
+    "grad_cam": "maps.cam",
+    "grad_cam_plus_plus": "maps.cam",
+    "hires_cam": "maps.cam",
+    "layer_cam": "maps.cam",
+    "xgrad_cam": "maps.cam",
+    "score_cam": "maps.ungraded",
+    "eigen_cam": "maps.ungraded",
+    "mirrored": "maps.mirrors",
+    "saliency": "maps.attribution",
+    "input_times_gradient": "maps.attribution",
+    "integrated_gradients": "maps.integrated",
+    "completeness": "maps.integrated",
+    "CompletenessWarning": "maps.integrated",
+    "smooth_grad": "maps.smoothing",
+    "var_grad": "maps.smoothing",
+    "guided_backprop": "maps.guided",
+    "guided_grad_cam": "maps.guided",
+    "SanityWarning": "maps.guided",
+    "occlusion": "maps.perturb",
+    "rise": "maps.perturb",
+    "deletion": "checks.curves",
+    "insertion": "checks.curves",
+    "pointing_game": "checks.localize",
+    "mass_inside": "checks.localize",
+    "iou": "checks.localize",
+    "pixel_auprc": "checks.localize",
+    "road": "checks.removal",
+    "infidelity": "checks.faithful",
+    "mu_fidelity": "checks.faithful",
+    "sparseness": "checks.robust",
+    "max_sensitivity": "checks.robust",
+    "repeatability": "checks.alike",
+    "randomization": "checks.sanity",
+    "cascade": "checks.sanity",
+    "label_randomization": "checks.sanity",
+    "score": "checks.trust",
+    "score_cases": "checks.trust",
+    "summary": "checks.trust",
+    "verdict": "checks.verdicts",
+    "difference": "checks.verdicts",
+    "region": "maps.regions",
+    "class_maps": "maps.regions",
+    "slice_importance": "maps.slices",
+    "attention_rollout": "maps.attention",
     "similar_cases": "similar",
     "features": "similar",
-    "healthy_counterfactual": "counterfactual",
+    "healthy_counterfactual": "checks.counterfactual",
 }
 
 __all__ = list(_HOME)
@@ -67,7 +74,7 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in {"gradient", "network", "question", "targets", *_HOME.values()}:
+    if name in {"asking", "maps", "checks", "similar"}:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"medlab.explain has no {name!r}. It has {', '.join(__all__)}.")
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.inputs import given, parts_of
-from medlab.explain.inside import named, replaced, watch
-from medlab.explain.network import Network
+from medlab.explain.asking.inputs import given, parts_of
+from medlab.explain.asking.inside import named, replaced, watch
+from medlab.explain.asking.network import Network
 
 Array = NDArray[np.float32]
 

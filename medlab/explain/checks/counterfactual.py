@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import cam
-from medlab.explain.inputs import Inputs, given
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.inputs import Inputs, given
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import cam
 
 Array = NDArray[np.float32]
 

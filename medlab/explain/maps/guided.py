@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import cam, inside
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking import inside
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import cam
 
 Array = NDArray[np.float32]
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -73,14 +74,14 @@ def guided_grad_cam(
         model: a built Keras model; not changed.
         x: (n, i, j[, k], c) images, standardized as the model expects; several inputs: :class:`medlab.explain.Inputs`.
         target: class index, (n,) of them, None for the class predicted for ``x``, or a function of the output.
-        layer: of :func:`medlab.explain.cam.grad_cam`.
+        layer: of :func:`medlab.explain.maps.cam.grad_cam`.
         batch_size: cases at a time; by default at most 64, fewer of large images.
 
     Returns:
         (n, i, j[, k]) float32, 0 or above, not normalized; 0 where either of the two maps is.
 
     Raises:
-        ValueError: as :func:`medlab.explain.cam.grad_cam`.
+        ValueError: as :func:`medlab.explain.maps.cam.grad_cam`.
 
     Source: Selvaraju et al., "Grad-CAM", ICCV 2017.
     """

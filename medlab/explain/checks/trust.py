@@ -15,13 +15,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import methods as known
-from medlab.explain import sanity, waiting
-from medlab.explain.intervals import mean_with_interval
-from medlab.explain.methods import Method, Methods
-from medlab.explain.question import Question
-from medlab.explain.scoring import CHEAP, COSTLY, LOCALIZATION, SCORES, Values, Work
-from medlab.explain.targets import Target
+from medlab.explain.asking import waiting
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.checks import sanity
+from medlab.explain.checks.intervals import mean_with_interval
+from medlab.explain.checks.scoring import CHEAP, COSTLY, LOCALIZATION, SCORES, Values, Work
+from medlab.explain.maps import methods as known
+from medlab.explain.maps.methods import Method, Methods
 
 Columns = dict[tuple[str, str], Values]
 

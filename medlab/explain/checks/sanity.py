@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.alike import Measure, likeness
-from medlab.explain.methods import Method, find
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.checks.alike import Measure, likeness
+from medlab.explain.maps.methods import Method, find
 
 Scores = NDArray[np.float64]
 

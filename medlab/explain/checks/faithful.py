@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import baselines
-from medlab.explain.baselines import Baseline
-from medlab.explain.copies import rounds
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import baselines
+from medlab.explain.maps.baselines import Baseline
+from medlab.explain.maps.copies import rounds
 
 Scores = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.bool_]]

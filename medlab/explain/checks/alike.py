@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medlab.explain.localize import check_heat
+from medlab.explain.checks.localize import check_heat
 
 Measure = Literal["rank", "ssim"]
 

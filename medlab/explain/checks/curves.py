@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import baselines
-from medlab.explain.baselines import Baseline
-from medlab.explain.copies import rounds
-from medlab.explain.localize import check_heat
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.checks.localize import check_heat
+from medlab.explain.maps import baselines
+from medlab.explain.maps.baselines import Baseline
+from medlab.explain.maps.copies import rounds
 
 
 @dataclass(frozen=True)

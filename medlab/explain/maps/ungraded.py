@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.baselines import Baseline, one
-from medlab.explain.cam import chosen, fuse, upsample
-from medlab.explain.inputs import parts_of
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
-from medlab.explain.waiting import bar
+from medlab.explain.asking.inputs import parts_of
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.asking.waiting import bar
+from medlab.explain.maps.baselines import Baseline, one
+from medlab.explain.maps.cam import chosen, fuse, upsample
 
 Array = NDArray[np.float32]
 

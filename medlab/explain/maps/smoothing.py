@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import copies
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import copies
 
 Array = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ def smooth_grad(
 ) -> Array:
     """The size of the mean gradient over noisy copies of the image, the largest over the channels.
 
-    For a linear model it equals :func:`medlab.explain.attribution.saliency`.
+    For a linear model it equals :func:`medlab.explain.maps.attribution.saliency`.
 
     Args:
         model: a built Keras model; not changed.
@@ -49,7 +49,7 @@ def smooth_grad(
         (n, i, j[, k]) float32, 0 or above, not normalized. A constant image has no range, so its map is its saliency.
 
     Raises:
-        ValueError: as :func:`medlab.explain.attribution.saliency`, ``n`` below 1, or a negative ``noise``.
+        ValueError: as :func:`medlab.explain.maps.attribution.saliency`, ``n`` below 1, or a negative ``noise``.
 
     Source: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """

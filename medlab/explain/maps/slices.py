@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import baselines, waiting
-from medlab.explain.attribution import Sign, sign_rule
-from medlab.explain.baselines import Baseline
-from medlab.explain.inside import named
-from medlab.explain.question import Question
+from medlab.explain.asking import waiting
+from medlab.explain.asking.inside import named
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import baselines
+from medlab.explain.maps.attribution import Sign, sign_rule
+from medlab.explain.maps.baselines import Baseline
 from medlab.explain.similar import features
-from medlab.explain.targets import Target
 
 Array = NDArray[np.float32]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.inputs import given, parts_of
-from medlab.explain.network import Network
-from medlab.explain.targets import Target, of_part
+from medlab.explain.asking.inputs import given, parts_of
+from medlab.explain.asking.network import Network
+from medlab.explain.asking.targets import Target, of_part
 
 Array = NDArray[np.float32]
 Cases = slice | NDArray[np.intp]

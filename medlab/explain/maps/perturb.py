@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import baselines, copies, waiting
-from medlab.explain.attribution import Sign, sign_rule
-from medlab.explain.baselines import Baseline
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking import waiting
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import baselines, copies
+from medlab.explain.maps.attribution import Sign, sign_rule
+from medlab.explain.maps.baselines import Baseline
 
 Array = NDArray[np.float32]
 
@@ -48,7 +49,7 @@ def occlusion(
         stride: from one patch to the next in voxels, at most ``patch``; by default the patch, side by side.
         baseline: what covers: a number or an array that broadcasts to ``x``; ``"mean"``, the image's own mean;
             ``"blur"``, the image blurred by a 16th of its sides.
-        sign: as :func:`medlab.explain.attribution.input_times_gradient`.
+        sign: as :func:`medlab.explain.maps.attribution.input_times_gradient`.
         batch_size: images at a time; by default at most 64, fewer of large images.
         progress: shows a progress bar; None does so when it takes long and a person looks on.
 
@@ -119,7 +120,7 @@ def rise(
         baseline: as :func:`occlusion`, what stands where the mask hides.
         probability: masks are judged by the probability of the target's class, as in the paper; False takes its
             logit, which still moves where a probability is saturated.
-        sign: as :func:`medlab.explain.attribution.input_times_gradient`.
+        sign: as :func:`medlab.explain.maps.attribution.input_times_gradient`.
         seed: of the masks. Every case meets the same masks, whatever its place in ``x``.
         batch_size: images at a time; by default at most 64, fewer of large images.
         progress: shows a progress bar; None does so when it takes long and a person looks on.

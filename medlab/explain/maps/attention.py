@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.cam import upsample
-from medlab.explain.inputs import given, parts_of
-from medlab.explain.inside import replaced
-from medlab.explain.network import Network
-from medlab.explain.targets import Target
+from medlab.explain.asking.inputs import given, parts_of
+from medlab.explain.asking.inside import replaced
+from medlab.explain.asking.network import Network
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps.cam import upsample
 
 Array = NDArray[np.float32]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.inputs import Inputs, given
-from medlab.explain.localize import check_heat
-from medlab.explain.methods import Method, find
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.inputs import Inputs, given
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.checks.localize import check_heat
+from medlab.explain.maps.methods import Method, find
 
 
 def max_sensitivity(

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlab.backend import keras
-from medlab.explain import gradient, inside, kept, targets
-from medlab.explain.compiled import LOCK, Program
-from medlab.explain.inputs import Given, given, parts_of
-from medlab.explain.targets import Target
+from medlab.explain.asking import gradient, inside, kept, targets
+from medlab.explain.asking.compiled import LOCK, Program
+from medlab.explain.asking.inputs import Given, given, parts_of
+from medlab.explain.asking.targets import Target
 
 Array = NDArray[np.float32]
 Others = tuple[Any, ...]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.curves import rank_of
-from medlab.explain.localize import check_heat
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.checks.curves import rank_of
+from medlab.explain.checks.localize import check_heat
 
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from medlab.explain import waiting
-from medlab.explain.inputs import parts_of
-from medlab.explain.question import Question
+from medlab.explain.asking import waiting
+from medlab.explain.asking.inputs import parts_of
+from medlab.explain.asking.question import Question
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -28,7 +28,7 @@ def rounds(
         question: whose ``batch_size`` is the number of images at a time.
         copies: how many changed copies each case has.
         what: the name beside the progress bar.
-        progress: as :func:`medlab.explain.waiting.bar`.
+        progress: as :func:`medlab.explain.asking.waiting.bar`.
         chosen: the cases to run, in order; None runs all.
 
     Yields:

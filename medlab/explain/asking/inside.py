@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlab.backend import keras
-from medlab.explain.compiled import LOCK, Program
+from medlab.explain.asking.compiled import LOCK, Program
 
 # What moves, drops or merges positions makes no features of its own.
 _NO_FEATURES = re.compile(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from medlab.backend import keras
-from medlab.explain.inside import named
+from medlab.explain.asking.inside import named
 
 _NAME = "_medlab_explain"
 _MOST = 8

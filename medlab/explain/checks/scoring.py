@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import alike, curves, faithful, localize, removal, robust, sanity
-from medlab.explain.guided import SanityWarning
-from medlab.explain.methods import Method
-from medlab.explain.question import Question
+from medlab.explain.asking.question import Question
+from medlab.explain.checks import alike, curves, faithful, localize, removal, robust, sanity
+from medlab.explain.maps.guided import SanityWarning
+from medlab.explain.maps.methods import Method
 
 Values = NDArray[np.float64]
 

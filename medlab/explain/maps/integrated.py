@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import baselines, copies
-from medlab.explain.attribution import Sign, sign_rule
-from medlab.explain.baselines import Baseline
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
+from medlab.explain.maps import baselines, copies
+from medlab.explain.maps.attribution import Sign, sign_rule
+from medlab.explain.maps.baselines import Baseline
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -61,7 +61,7 @@ def integrated_gradients(
         tolerance: share of the rise of the score that a map may miss, such as 0.01. Cases that miss more get 4 and
             then 16 times the steps; a :class:`CompletenessWarning` says how many still miss more. None takes ``steps``
             for all.
-        sign: as :func:`medlab.explain.attribution.input_times_gradient`.
+        sign: as :func:`medlab.explain.maps.attribution.input_times_gradient`.
         batch_size: images at a time; by default at most 64, fewer of large images.
         progress: shows a progress bar; None does so when it takes long and a person looks on.
 
@@ -70,7 +70,7 @@ def integrated_gradients(
         baseline has a map of 0.
 
     Raises:
-        ValueError: as :func:`medlab.explain.attribution.saliency`, an unknown ``sign``, ``steps`` below 1, a
+        ValueError: as :func:`medlab.explain.maps.attribution.saliency`, an unknown ``sign``, ``steps`` below 1, a
             tolerance that is not above 0, a baseline that does not fit, or a path that does not lead from the baseline
             to the image.
 

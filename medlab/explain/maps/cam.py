@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import branches
-from medlab.explain.inputs import given, input_shape
-from medlab.explain.network import Network
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking import branches
+from medlab.explain.asking.inputs import given, input_shape
+from medlab.explain.asking.network import Network
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
 
 Array = NDArray[np.float32]
 

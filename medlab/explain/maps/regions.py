@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain import cam
-from medlab.explain.question import Question
+from medlab.explain.asking.question import Question
+from medlab.explain.maps import cam
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from medlab.explain.intervals import mean_with_interval
+from medlab.explain.checks.intervals import mean_with_interval
 
 Answer = Literal["passes", "fails", "unclear", "not measured"]
 FLOORS = ("random", "edges")

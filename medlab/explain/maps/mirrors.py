@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlab.backend import keras
-from medlab.explain.inputs import replaced
-from medlab.explain.question import Question
-from medlab.explain.targets import Target
+from medlab.explain.asking.inputs import replaced
+from medlab.explain.asking.question import Question
+from medlab.explain.asking.targets import Target
 
 Array = NDArray[np.float32]
 
