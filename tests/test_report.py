@@ -79,7 +79,7 @@ def run(tmp_path):
         ("edges", "mass_inside", 0.25),
     ]
     explanations = [{"method": m, "score": s, **entry(v, v - 0.01, v + 0.01, 70)} for m, s, v in scores]
-    one.write_results("05_explain", {"explanations": explanations})
+    one.write_results("05_explain", {"explanations": explanations, "verdicts": {"grad_cam": "unclear"}})
     one.record("data", {"dataset": "/home/anna/Miller^John/Knee MR/scan.nii.gz", "seed": 7, "key": "secret"})
     one.record("parameters", {"csv": r"C:\Users\anna\Miller^John\cases.csv", "folder": "~/Miller^John/images"})
     one.save_figure(view.montage([np.eye(4)]), "cases", "Some cases <i>.")
@@ -96,6 +96,7 @@ def test_values_stand_in_the_page(run):
         The images are simulated|severity 5|0.870"""
     for part in [one.strip() for one in expected.split("|")] + [f"numpy {np.__version__}"]:
         assert part in text, part
+    assert re.search(r"Verdict\s+unclear", text)
     # Worse than the edges of the image at one of two rules.
     assert "no better than noise or plain image edges at: heat inside the true region" in text
     assert "edges at: pointing game" not in text

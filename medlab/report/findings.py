@@ -20,6 +20,7 @@ _NAMES = {
     "assd": "Average surface distance (mm)", "nsd": "Surface Dice within tolerance",
     "volume_error": "Size error", "volume_error_percent": "Size error (%)",
     "pointing_game": "Pointing game", "mass_inside": "Heat inside the true region", "iou": "Overlap (IoU)",
+    "pixel_auprc": "Pixel AUPRC",
     "deletion": "Deletion (low is good)", "insertion": "Insertion (high is good)",
     "randomization": "Likeness to an untrained model (0 is good)",
 }  # fmt: skip

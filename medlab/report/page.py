@@ -93,7 +93,7 @@ def _page(results: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], fi
         bullets("What to keep in mind", warnings_of(found, facts)),
         _metrics(found),
         _stability_table(found.get("stability")),
-        _explanation_table(found.get("explanations")),
+        _explanation_table(found.get("explanations"), found.get("verdicts")),
         _figures(figures),
         _data(found, facts),
         _made(results, facts),
@@ -196,7 +196,7 @@ def _stability_table(stability: Any) -> str:
     return f"<h2>Stability: {text_of(metric)} on worse images</h2>" + table_of(heads, lines, numbers=numbers)
 
 
-def _explanation_table(rows: Any) -> str:
+def _explanation_table(rows: Any, verdicts: Any = None) -> str:
     scores = scores_of(rows)
     if not scores:
         return ""
@@ -206,6 +206,8 @@ def _explanation_table(rows: Any) -> str:
         [name_of(name), *(_interval(entry[name]) if name in entry else "" for entry in scores.values())]
         for name in columns
     ]
+    if isinstance(verdicts, Mapping) and verdicts:
+        lines.append(["Verdict", *(str(verdicts.get(method, "")) for method in scores)])
     heads = ["Score", *(_FLOOR_NAMES.get(method, method) for method in scores)]
     return "<h2>Interpretability</h2>" + table_of(heads, lines, numbers=range(1, len(heads)))
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.asking.inputs import Inputs, given
+from medlab.explain.asking.inputs import replaced
 from medlab.explain.asking.question import Question
 from medlab.explain.asking.targets import Target
 from medlab.explain.maps import cam
@@ -80,7 +80,7 @@ def healthy_counterfactual(
     if not np.isfinite(twins).all():
         raise ValueError("Expected finite images. Received healthy images with NaN or infinity.")
     asked = {"target": question.target, "batch_size": batch_size, **options}
-    others = twins if not question.others else _beside(model, x, twins)
+    others = twins if not question.others else replaced(model, x, twins)
     maps = [method(model, batch, **asked).reshape(len(images), -1).astype(np.float64) for batch in (x, others)]
     with_it, without = (
         np.concatenate([question.answers(one[part], part) for part in question.parts()]) for one in (images, twins)
@@ -103,12 +103,6 @@ def healthy_counterfactual(
         },
         columns=columns,
     )
-
-
-def _beside(model: keras.Model, x: Any, twins: Array) -> Inputs:
-    """``x`` with the twins in the place of the images."""
-    cases = given(model, x)
-    return Inputs(cases.arranged(twins, cases.others), cases.place)
 
 
 def _finding(images: Array, twins: Array) -> NDArray[np.bool_]:

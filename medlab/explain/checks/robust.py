@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
-from medlab.explain.asking.inputs import Inputs, given
+from medlab.explain.asking.inputs import replaced
 from medlab.explain.asking.question import Question
 from medlab.explain.asking.targets import Target
 from medlab.explain.checks.localize import check_heat
@@ -84,7 +84,7 @@ def sensitivity_of(
     for _ in range(n):
         noise = np.stack([generator.uniform(-1, 1, images.shape[1:]) for generator in generators])
         noisy = images + (noise * reach).astype(np.float32)
-        changed = method(question.model, _with_images(question.model, x, noisy), **(options or {}))
+        changed = method(question.model, replaced(question.model, x, noisy), **(options or {}))
         changed = np.asarray(changed, np.float64).reshape(first.shape)
         largest = np.maximum(largest, np.linalg.norm(changed - first, axis=1))
     length = np.linalg.norm(first, axis=1)
@@ -116,10 +116,3 @@ def sparseness(heat: ArrayLike) -> NDArray[np.float64]:
             voxels = ordered.size
             result[case] = (ordered * (2 * np.arange(1, voxels + 1) - voxels - 1)).sum() / (voxels * total)
     return np.clip(result, 0, 1)
-
-
-def _with_images(model: keras.Model, x: Any, images: NDArray[np.float32]) -> Any:
-    """``x`` with other images in the place of those that are explained."""
-    cases = given(model, x)
-    arranged = cases.arranged(images, cases.others) if cases.others else images
-    return Inputs(arranged, x.explain) if isinstance(x, Inputs) else arranged
