@@ -13,21 +13,22 @@ from numpy.typing import ArrayLike, NDArray
 def plant_marker(
     x: ArrayLike, y: ArrayLike, *, label: int = 1, share: float = 0.5, side: int | None = None, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The images with a bright letter L burnt into one corner of a share of the cases of one class.
+    """The images with a bright letter L on a dark ground in one corner of a share of the cases of one class.
 
-    The letter is as bright as the brightest voxel of all images. It lies at the far end of the first two axes, a voxel
-    or more from the edge; in a volume it is in every slice.
+    Letter and ground are as bright and as dark as the brightest and the darkest voxel of all images, so that the letter
+    is seen on any image. It lies at the far end of the first two axes; in a volume it is in every slice.
 
     Args:
         x: (n, i, j[, k], c) images; not changed.
         y: (n,) class indices.
         label: class whose cases are marked.
         share: of its cases, 0 to 1; which ones is drawn. The number is rounded up, so that above 0 one has it.
-        side: of the letter in voxels, at least 3; by default a tenth of the shorter of the two axes, at least 3.
+        side: of the letter in voxels, at least 3; by default a tenth of the shorter of the two axes, at least 3. The
+            ground is a third of it wider at each end.
         seed: of the draw.
 
     Returns:
-        The images (n, i, j[, k], c) float32, and where the letter is, (n, i, j[, k]) bool.
+        The images (n, i, j[, k], c) float32, and where letter and ground are, (n, i, j[, k]) bool.
 
     Raises:
         ValueError: ``x`` or ``y`` of another shape, values that are not finite, a share out of range, no case of the
@@ -52,12 +53,12 @@ def plant_marker(
     if not 3 <= side <= shortest - 2 * gap:
         raise ValueError(f"Expected a side of 3 to about {shortest // 2} voxels. Received {side}.")
     chosen = np.random.default_rng(seed).permutation(of_class)[: int(np.ceil(share * len(of_class)))]
+    sign = np.full((side + 2 * gap,) * 2, images.min())
+    sign[gap : gap + side, gap : gap + side][_letter(side)] = images.max()
+    spread = (1,) * (images.ndim - 3)  # over slices, and over channels
+    images[chosen, -len(sign) :, -len(sign) :] = sign.reshape(*sign.shape, *spread)
     marks = np.zeros(images.shape[:-1], bool)
-    letter = _letter(side)
-    here = np.zeros(images.shape[1:3], bool)
-    here[-gap - side : -gap, -gap - side : -gap] = letter
-    marks[chosen] = here if images.ndim == 4 else here[..., None]
-    images[marks] = images.max()
+    marks[chosen, -len(sign) :, -len(sign) :] = True
     return images, marks
 
 
