@@ -97,6 +97,7 @@ def test_values_stand_in_the_page(run):
     for part in [one.strip() for one in expected.split("|")] + [f"numpy {np.__version__}"]:
         assert part in text, part
     assert re.search(r"Verdict\s+unclear", text)
+    assert "all checks together: unclear" in text
     # Worse than the edges of the image at one of two rules.
     assert "no better than noise or plain image edges at: heat inside the true region" in text
     assert "edges at: pointing game" not in text

@@ -79,3 +79,8 @@ def test_what_is_no_table_of_scores_is_refused():
         view.explanation_scores(table.loc[["random", "edges", "mask"]])
     with pytest.raises(ValueError, match=r"no score 'iou' to draw\. There are: pixel_auprc, deletion"):
         view.explanation_scores(table, scores=["iou"])
+
+
+def test_what_is_no_table_is_named():
+    with pytest.raises(ValueError, match=r"Expected the table of medlab\.explain\.score\. Received NoneType"):
+        view.explanation_scores(None)

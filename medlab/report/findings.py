@@ -61,10 +61,12 @@ def warnings_of(found: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
             own = value_of(scores[method].get(rule))
             if own is not None and floor is not None and own <= floor:
                 lines.append(f"{method} is no better than noise or plain image edges at: {name_of(rule).lower()}.")
-        alike = value_of(scores[method].get("randomization"))
-        if alike is not None and alike > 0.5:
+        alike = scores[method].get("randomization")
+        least = value_of(alike.get("low", alike)) if isinstance(alike, Mapping) else value_of(alike)
+        if least is not None and least > 0.5:
             lines.append(
-                f"{method} looks much the same for an untrained model ({alike:.2f}): it shows little of this one."
+                f"{method} looks much the same for an untrained model ({value_of(alike):.2f}): it shows little of this "
+                "one."
             )
     for values in (found, found.get("stability") or {}):
         if isinstance(values, Mapping):

@@ -44,7 +44,7 @@ padding:8px 12px;margin:14px 0}.cards{display:grid;grid-template-columns:repeat(
 .card p{margin:2px 0;font-size:13.5px}.stability{border-top-color:#d55e00}.interpretability{border-top-color:#009e73}
 table{border-collapse:collapse;margin:8px 0;font-size:14px}th,td{text-align:left;padding:3px 14px 3px 0;
 border-bottom:1px solid #e6e9ed;vertical-align:top}
-td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}td.number{white-space:nowrap}
+td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}td.number{white-space:pre}
 .wide{overflow-x:auto}
 td{overflow-wrap:anywhere}td:first-child{overflow-wrap:normal}.wide table{font-size:13px}
 figure{margin:16px 0;break-inside:avoid}img{max-width:100%;height:auto}
@@ -140,10 +140,11 @@ def _cards(found: Mapping[str, Any]) -> str:
         if summary.get("mean_flips") is not None:
             lines.append(f"{summary['mean_flips']:.1%} of the calls change")
         stability = card("Stability", "stability", f"{metric} {_signed(summary.get('mean_drop'))}", lines)
-    return f'<div class="cards">{accuracy}{stability}{_explanation_card(found.get("explanations"))}</div>'
+    explained = _explanation_card(found.get("explanations"), found.get("verdicts"))
+    return f'<div class="cards">{accuracy}{stability}{explained}</div>'
 
 
-def _explanation_card(rows: Any) -> str:
+def _explanation_card(rows: Any, verdicts: Any = None) -> str:
     scores = scores_of(rows)
     methods = [name for name in scores if name not in FLOORS]
     if not methods:
@@ -152,6 +153,8 @@ def _explanation_card(rows: Any) -> str:
     own = scores[method]
     first = next((name for name in ("pointing_game", "mass_inside", "insertion") if name in own), next(iter(own)))
     lines = [_range(own[first]), f"of {method}"]
+    if isinstance(verdicts, Mapping) and verdicts.get(method):
+        lines.append(f"all checks together: {verdicts[method]}")
     floors = [f"{name} {_number(scores[name][first])}" for name in ("random", "edges") if first in scores.get(name, {})]
     if floors:
         lines.append("to beat: " + ", ".join(floors))
@@ -200,15 +203,18 @@ def _explanation_table(rows: Any, verdicts: Any = None) -> str:
     scores = scores_of(rows)
     if not scores:
         return ""
-    columns = list(dict.fromkeys(name for entry in scores.values() for name in entry))
-    # Scores by row: there are more of them than methods, and a page is not wide.
+    columns = list(dict.fromkeys(name for entry in scores.values() for name in entry if name != "share"))
+    # Scores by row: there are more of them than methods, and a page is not wide: the interval has a line of its own.
     lines = [
-        [name_of(name), *(_interval(entry[name]) if name in entry else "" for entry in scores.values())]
+        [
+            name_of(name),
+            *(_interval(entry[name]).replace(" (", "\n(") if name in entry else "" for entry in scores.values()),
+        ]
         for name in columns
     ]
     if isinstance(verdicts, Mapping) and verdicts:
         lines.append(["Verdict", *(str(verdicts.get(method, "")) for method in scores)])
-    heads = ["Score", *(_FLOOR_NAMES.get(method, method) for method in scores)]
+    heads = ["Score", *(_FLOOR_NAMES.get(method, method.replace("_", " ")) for method in scores)]
     return "<h2>Interpretability</h2>" + table_of(heads, lines, numbers=range(1, len(heads)))
 
 

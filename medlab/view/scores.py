@@ -52,6 +52,8 @@ def explanation_scores(
     Raises:
         ValueError: it is no such table, it has no method beside the floors, or a score is not in it.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"Expected the table of medlab.explain.score. Received {type(table).__name__}.")
     if list(table.index.names) != ["method", "score"] or not {"value", "low", "high"} <= set(table.columns):
         raise ValueError(
             f"Expected rows by method and score and columns value, low and high. Received rows by "
