@@ -401,3 +401,9 @@ def test_threads_that_share_a_model_do_not_disturb_each_other():
         for heat in pool.map(lambda _: explain.grad_cam(model, x), range(24)):
             np.testing.assert_array_equal(heat, expected)
     assert model.layers[-1].activation is keras.activations.softmax
+
+
+@pytest.mark.parametrize("layer", [3, "", ["conv", 3]])
+def test_a_layer_is_a_name(layer):
+    with pytest.raises(ValueError, match=r"Expected as layer a name, a list of names, or None for the last"):
+        explain.grad_cam(small((8, 8, 1)), images(2, 8, 8, 1), layer=layer)

@@ -6,6 +6,7 @@ import pytest
 
 from medlab import explain
 from medlab.explain.checks import removal
+from medlab.explain.maps import methods
 from tests.explained import images, network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -87,6 +88,28 @@ def test_a_curve_does_not_depend_on_the_batch(batch_size):
     assert (np.ptp(whole.values, axis=1) > 0.1 * np.abs(whole.values).mean(axis=1)).all()
 
 
+def test_a_case_scores_the_same_alone_and_among_others():
+    model, x = network(), images(4, 16, 16, 1)
+    heat = np.zeros((4, 16, 16))  # all ties: the order is drawn
+
+    def logit(y):
+        return y[:, 1]
+
+    rules = {
+        "deletion": lambda x, heat: explain.deletion(model, x, heat, target=logit, steps=5).auc,
+        "insertion": lambda x, heat: explain.insertion(model, x, heat, target=logit, steps=5).auc,
+        "road": lambda x, heat: explain.road(model, x, heat, target=logit, noise=0.5).gap,
+        "infidelity": lambda x, heat: explain.infidelity(model, x, heat + x[..., 0], target=logit, n=8),
+        "mu_fidelity": lambda x, heat: explain.mu_fidelity(model, x, heat + x[..., 0], target=logit, n=8),
+        "random": lambda x, heat: methods.noise(x).mean(axis=(1, 2)),
+    }
+    for name, rule in rules.items():
+        whole, turned = rule(x, heat), rule(x[::-1], heat)
+        assert np.ptp(whole) > 1e-4, name
+        np.testing.assert_allclose(turned[::-1], whole, rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(rule(x[2:3], heat[:1]), whole[2:3], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("size", [(6, 7), (4, 5, 3)])
 def test_removed_voxels_are_the_solution_of_the_linear_system(size):
     generator = np.random.default_rng(0)
@@ -133,7 +156,7 @@ def test_road_by_hand():
     np.testing.assert_allclose(found.fractions, [0.2, 0.6])
     turned = explain.road(model, x, 1 - heat, target=1, fractions=(0.2, 0.6), noise=0.0)
     np.testing.assert_allclose(turned.gap, [away - there], atol=1e-3)
-    noisy = explain.road(model, x, heat, target=1, fractions=(0.2,), noise=0.5)
+    noisy = explain.road(model, x, heat, target=1, fractions=(0.2,), noise=0.5, seed=1)
     assert abs(noisy.most[0, 0] - found.most[0, 0]) > 1e-3
     assert explain.road(model, x[:0], heat[:0]).gap.shape == (0,)
     constant = explain.road(model, np.ones_like(x), heat, target=1)

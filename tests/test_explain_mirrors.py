@@ -74,6 +74,53 @@ def test_other_inputs_stay():
     np.testing.assert_allclose(flipped, heat[:, ::-1], rtol=1e-4, atol=1e-7)
 
 
+def segmenting():
+    image = keras.Input((16, 12, 1))
+    features = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    mask = keras.layers.Conv2D(2, 3, padding="same", name="mask")(features)
+    return keras.Model(image, mask), keras.Model(
+        image, [mask, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(features))]
+    )
+
+
+@pytest.mark.parametrize("axes", [(0,), None])
+def test_the_masks_of_a_target_are_mirrored_too(axes):
+    """Two convolutions see 2 pixels far: the heat of a region lies in it and 2 pixels around it, nowhere else."""
+    one, several = segmenting()
+    x = np.random.default_rng(0).normal(size=(3, 16, 12, 1)).astype("float32")
+    masks = np.zeros((3, 16, 12), bool)
+    masks[:, 3:5, 2:4] = True
+    target = explain.region(1, masks)
+    heat = explain.mirrored(explain.saliency, axes=axes)(one, x, target=target)
+    assert (heat[:, 1:7, :6] > 0).mean() > 0.9
+    heat[:, 1:7, :6] = 0
+    np.testing.assert_array_equal(heat, 0)
+    name = several.output_names[0]
+    of_output = explain.mirrored(explain.saliency, axes=axes)(several, x, target={name: target})
+    assert of_output.max() > 0
+    of_output[:, 1:7, :6] = 0
+    np.testing.assert_array_equal(of_output, 0)
+
+
+def test_masks_that_do_not_lie_like_the_image_are_refused():
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Reshape((8, 8))(image)))
+    x = np.ones((1, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match=r"masks with the 2 axes of the image.* \(n, 8\)"):
+        explain.mirrored(explain.saliency)(model, x, target=explain.region(1, np.ones((1, 8))))
+
+
+def test_another_image_of_the_same_shape_is_mirrored_too():
+    images = [keras.Input((8, 6, 1), name=name) for name in ("t1", "t2")]
+    features = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(keras.layers.Concatenate()(images))
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(features)))
+    t1, t2 = np.random.default_rng(0).normal(size=(2, 3, 8, 6, 1)).astype("float32")
+    found = explain.mirrored(explain.saliency, axes=(0,))(model, explain.Inputs([t1, t2], "t2"), target=1)
+    plain = explain.saliency(model, explain.Inputs([t1, t2], "t2"), target=1)
+    turned = explain.saliency(model, explain.Inputs([t1[:, ::-1], t2[:, ::-1]], "t2"), target=1)
+    np.testing.assert_allclose(found, (plain + turned[:, ::-1]) / 2, rtol=1e-4, atol=1e-7)
+
+
 def test_an_axis_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"axes from 0 to 1\. Received \(2,\)"):
         explain.mirrored(explain.grad_cam, axes=(2,))(halving(2), np.zeros((1, 16, 16, 1)))

@@ -211,7 +211,37 @@ def test_a_large_image_is_looked_at_compiled():
 
 
 def test_only_a_few_forms_of_a_model_are_kept():
-    model = keras.Sequential([keras.Input((None, None, 1)), L.Conv2D(2, 3), L.GlobalMaxPooling2D(), L.Dense(2)])
-    for side in range(6, 20):
-        explain.saliency(model, np.ones((1, side, side, 1), "float32"))
-    assert len(vars(model)["_medlab_explain"].networks) == 8
+    model = keras.Sequential([keras.Input((None, None, 1)), L.Lambda(lambda x: x), L.GlobalMaxPooling2D(), L.Dense(2)])
+    store = lambda: vars(model)["_medlab_explain"].networks  # noqa: E731
+    for _ in range(2):  # the second time nothing is made anew
+        for side in range(6, 20):
+            explain.layers(model, np.ones((1, side, side, 1), "float32"))
+        assert len(store()) == 14
+    for side in range(20, 80):
+        explain.layers(model, np.ones((1, side, side, 1), "float32"))
+    assert len(store()) == 64
+    for number in range(12):  # other layers: what was made for the old ones goes
+        model.layers[0].number = number
+        explain.layers(model, np.ones((1, 6, 6, 1), "float32"))
+    assert len(store()) == 8
+
+
+class Windowed(L.Layer):
+    """Multiplies with a private number, which nobody sees change."""
+
+    def __init__(self):
+        super().__init__()
+        self._window = 1.0
+
+    def call(self, x):
+        return x * self._window
+
+
+def test_a_model_is_looked_at_anew_after_it_is_forgotten():
+    window = Windowed()
+    model, x = keras.Sequential([keras.Input((4, 4, 1)), window, L.Flatten(), L.Dense(1)]), images(2, 4, 4, 1)
+    explain.forget(model)  # never explained: nothing happens
+    once = explain.saliency(model, x, target=1)
+    window._window = 3.0
+    explain.forget(model)
+    np.testing.assert_allclose(explain.saliency(model, x, target=1), 3 * once, rtol=1e-6)

@@ -80,8 +80,18 @@ def test_errors_of_several_inputs_say_what_to_do():
         explain.saliency(model, explain.Inputs({**x, "image": x["age"]}, explain="image"), target=1)
     with pytest.raises(ValueError, match=r"Expected 4 cases in each input"):
         explain.saliency(model, explain.Inputs({**x, "age": x["age"][:2]}, explain="image"), target=1)
+    with pytest.raises(ValueError, match=r"Expected input 'age' of shape \(n, 1\)\. Received \(4, 2\)"):
+        explain.saliency(model, explain.Inputs({**x, "age": np.ones((4, 2))}, explain="image"), target=1)
+    with pytest.raises(ValueError, match=r"Received \[4, 'a number', 4\]|Received \['a number', 4, 4\]"):
+        explain.saliency(model, explain.Inputs({**x, "age": 3.0}, explain="image"), target=1)
     with pytest.raises(ValueError, match="NaN or infinity"):
         explain.saliency(model, explain.Inputs({**x, "age": x["age"] * np.nan}, explain="image"), target=1)
+
+
+def test_a_list_of_images_is_to_be_stacked():
+    model = keras.Sequential([keras.Input((6, 5, 1)), L.Flatten(), L.Dense(2)])
+    with pytest.raises(ValueError, match=r"Received 3\. Are these the cases\? Stack them: np\.stack\(x\)"):
+        explain.saliency(model, list(images(3, 6, 5, 1)))
 
 
 def two_outputs():
@@ -128,3 +138,9 @@ def test_errors_of_several_outputs_say_what_to_do():
         explain.grad_cam(model, x, target={"stage": 1})
     with pytest.raises(ValueError, match=r"Expected targets from 0 to 3\. Received 4"):
         explain.grad_cam(model, x, target={"grade": 4})
+
+
+@pytest.mark.parametrize("model", ["model.keras", None, np.zeros((2, 8, 8, 1))])
+def test_what_is_no_model_is_named(model):
+    with pytest.raises(ValueError, match=f"Expected a keras.Model, then x. Received {type(model).__name__}"):
+        explain.saliency(model, np.zeros((2, 8, 8, 1)))

@@ -102,8 +102,41 @@ def test_a_cascade_reaches_layers_in_layers_and_weights_of_their_own():
     with keras.utils.custom_object_scope({"Scale": Scale}):
         model = keras.Model(inputs, Scale(name="top")(block(inputs)))
         found = explain.cascade(model, images(2, 6, 6, 1), "saliency")
-    assert sorted(name for names in found.layers for name in names) == ["deep", "inner", "top"]
-    assert found.layers[-1] == ["deep"]
+    assert sorted(name for names in found.layers for name in names) == ["block/deep", "top", "top/inner"]
+    assert found.layers[-1] == ["block/deep"]
+
+
+def test_a_cascade_goes_through_a_nested_model_backward():
+    inner = [keras.Input((8, 8, 1)), *(L.Conv2D(2, 3, padding="same", name=f"c{place}") for place in (1, 2, 3))]
+    backbone = keras.Sequential(inner, name="bb")
+    image = keras.Input((8, 8, 1))
+    token = L.Bidirectional(L.LSTM(2, return_sequences=True), name="both")(L.Reshape((64, 2))(backbone(image)))
+    model = keras.Model(image, L.Dense(2, name="head")(L.Flatten()(token)))
+    found = explain.cascade(model, images(2, 8, 8, 1), "saliency", steps=20).layers
+    names = [name for step in found for name in step]
+    assert names[0] == "head"
+    assert {name.split("/")[0] for name in names[1:3]} == {"both"}
+    assert names[3:] == ["bb/c3", "bb/c2", "bb/c1"]
+    assert explain.cascade(model, images(0, 8, 8, 1), "saliency", steps=20).layers == found
+
+
+@pytest.mark.parametrize("axis", [-1, (1, 2)])
+def test_a_forgotten_model_still_sees_the_same_images(axis):
+    """What ``adapt`` measured is not learned: of images around 500 the copy gets what the model gets."""
+    x = images(20, 8, 6, 1) * 10 + 500
+    normalization = L.Normalization(axis=axis)
+    normalization.adapt(x)
+    model = keras.Sequential([keras.Input((8, 6, 1)), normalization, L.Conv2D(2, 3), L.Flatten(), L.Dense(2)])
+    copy = sanity.forgotten(model)
+    seen = keras.ops.convert_to_numpy(normalization(x))
+    assert np.abs(seen).max() < 10
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(copy.layers[0](x)), seen, rtol=1e-5)
+    assert not np.allclose(copy.layers[1].kernel, model.layers[1].kernel)
+    found = explain.cascade(model, x[:2], "input_times_gradient")
+    assert [name.split("_")[0] for step in found.layers for name in step] == ["dense", "conv2d"]
+    np.testing.assert_allclose(
+        found.alike[:, -1], explain.randomization(model, x[:2], "input_times_gradient"), atol=1e-4
+    )
 
 
 def test_labels_shuffled_by_a_function_that_trains():

@@ -268,8 +268,34 @@ def test_a_method_that_draws_the_image_fails_and_edges_are_the_floor():
     def drawn(model, x, *, target, batch_size):
         return methods.edges(x)
 
-    table = explain.score(network(), images(6, 16, 16, 1), methods={"drawn": drawn}, steps=2)
-    found = explain.verdict(table)
+    cases = explain.score_cases(network(), images(6, 16, 16, 1), methods={"drawn": drawn}, steps=2)
+    table = explain.summary(cases)
+    assert explain.verdict(table).loc["drawn", "faithfulness"] == "unclear"  # its interval is that of the floor
+    found = explain.verdict(table, cases=cases)
     assert found.loc["drawn", "sanity"] == "fails"
-    assert found.loc["drawn", "faithfulness"] == "fails"  # not more than the floor that it is
+    assert found.loc["drawn", "faithfulness"] == "fails"  # not more than the floor that it is, in any case
     assert found.loc["drawn", "verdict"] == "fails"
+
+
+def test_only_a_table_of_cases_is_summed_up():
+    model, x = network(), images(3, 16, 16, 1)
+    cases = explain.score_cases(model, x, steps=1)
+    table = explain.summary(cases)
+    assert set(table.columns) == {"value", "low", "high", "n"}
+    for other, received in ((table, "a table of other columns"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=f"Expected the table of score_cases.*Received {received}"):
+            explain.summary(other)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"methods": None}, "Expected methods as names or functions.*Received None"),
+        ({"methods": 3}, "Received 3"),
+        ({"repeats": 3}, r"Expected a list of models in `repeats`\. Received 3"),
+        ({"others": ["resnet"]}, r"Expected a list of models in `others`\. Received \['resnet'\]"),
+    ],
+)
+def test_what_is_no_method_and_no_model_is_named(given, match):
+    with pytest.raises(ValueError, match=match):
+        explain.score(network(), images(2, 16, 16, 1), **given)

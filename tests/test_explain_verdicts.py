@@ -22,7 +22,7 @@ def test_a_verdict_in_words():
         good__randomization=(0.1, 0.0, 0.2), good__insertion=(0.8, 0.7, 0.9), good__pixel_auprc=(0.6, 0.5, 0.7),
         blind__randomization=(0.9, 0.8, 1.0), blind__insertion=(0.8, 0.7, 0.9), blind__pixel_auprc=(0.6, 0.5, 0.7),
         vague__randomization=(0.4, 0.2, 0.6), vague__insertion=(0.6, 0.5, 0.7), vague__pixel_auprc=(0.6, 0.5, 0.7),
-        lost__randomization=(0.1, 0.0, 0.2), lost__insertion=(0.8, 0.7, 0.9), lost__pixel_auprc=(0.1, 0.0, 0.4),
+        lost__randomization=(0.1, 0.0, 0.2), lost__insertion=(0.8, 0.7, 0.9), lost__pixel_auprc=(0.05, 0.0, 0.08),
         single__randomization=(0.1, np.nan, np.nan), single__repeatability=(0.7, np.nan, np.nan),
         unknown__insertion=(0.8, 0.7, 0.9), unknown__randomization=(np.nan, np.nan, np.nan), **floors,
     )  # fmt: skip
@@ -34,6 +34,7 @@ def test_a_verdict_in_words():
     assert list(found.loc["vague"])[:5] == ["unclear", "passes", "unclear", "not measured", "unclear"]
     assert found.loc["vague", "why"].endswith("insertion 0.60 (0.50 to 0.70), edges has 0.55 (to 0.65)")
     assert list(found.loc["lost"])[:5] == ["passes", "fails", "passes", "not measured", "fails"]
+    assert "edges has 0.20 (to 0.30)" in found.loc["lost", "why"]
     assert list(found.loc["single"])[:5] == ["passes", "not measured", "not measured", "passes", "passes"]
     assert list(found.loc["unknown"])[:5] == ["not measured", "not measured", "passes", "not measured", "unclear"]
     assert explain.verdict(table, alike=0.05).loc["good", "sanity"] == "unclear"
@@ -64,6 +65,34 @@ def test_a_paired_difference_sees_what_overlapping_intervals_hide():
     assert found.loc["method", "why"].startswith("insertion -0.10 (-0.10 to -0.10) against edges")
     with pytest.raises(ValueError, match=r"no score 'iou' of 'c'\. There are: a iou, b iou"):
         explain.difference(cases, "iou", "a", "c")
+
+
+def test_intervals_that_overlap_decide_nothing():
+    table = table_of(
+        m__insertion=(0.5, 0.3, 0.7), random__insertion=(0.3, 0.2, 0.4), edges__insertion=(0.51, 0.3, 0.72),
+        low__insertion=(0.1, 0.05, 0.25), sunk__insertion=(0.1, 0.05, 0.19),
+    )  # fmt: skip
+    assert list(explain.verdict(table)["faithfulness"]) == ["unclear", "fails", "fails"]
+    # In pairs: a mean difference of about -0.01 whose interval holds 0, with as many cases above as below.
+    apart = np.random.default_rng(1).normal(size=40)
+    apart += -0.01 - apart.mean()
+    names = pd.MultiIndex.from_tuples([("m", "insertion"), ("edges", "insertion")], names=["method", "score"])
+    cases = pd.DataFrame(np.stack([apart, 0 * apart], axis=1), columns=names)
+    assert explain.verdict(explain.summary(cases), cases=cases).loc["m", "faithfulness"] == "unclear"
+
+
+def test_a_map_kept_upside_down_is_kept():
+    table = table_of(m__randomization=(-0.97, -0.99, -0.95), n__cascade=(-0.1, -0.3, 0.1), o__cascade=(-0.3, -0.6, 0.1))
+    found = explain.verdict(table)
+    assert list(found["sanity"]) == ["fails", "passes", "unclear"]
+    assert found.loc["m", "why"].startswith("randomization -0.97 (-0.99 to -0.95), should be below 0.5 in size")
+    # Half of the cases kept, half kept upside down: the mean near 0 says nothing, the cases do.
+    names = pd.MultiIndex.from_tuples([("m", "randomization")], names=["method", "score"])
+    cases = pd.DataFrame(np.tile([0.9, -0.9], 200)[:, None], columns=names)
+    assert explain.verdict(explain.summary(cases)).loc["m", "sanity"] == "passes"
+    found = explain.verdict(explain.summary(cases), cases=cases)
+    assert found.loc["m", "sanity"] == "fails"
+    assert found.loc["m", "why"].startswith("size of randomization 0.90 (0.90 to 0.90), should be below 0.5")
 
 
 def test_the_interval_of_a_mean_comes_close_to_the_normal_one():

@@ -6,7 +6,7 @@ import pytest
 
 from tests.environments import ROOT, environment
 
-THEMES = ("cam_family", "network_compiled", "network_inputs")
+THEMES = ("cam_family", "ends", "network_compiled", "network_inputs")
 
 
 @pytest.mark.jax

@@ -18,6 +18,7 @@ from typing import Any
 
 _HOME = {
     "Inputs": "asking.inputs",
+    "forget": "asking.kept",
     "layers": "maps.cam",
     "grad_cam": "maps.cam",
     "grad_cam_plus_plus": "maps.cam",

@@ -66,6 +66,11 @@ def given(model: keras.Model, x: Any) -> Given:
         ValueError: the model is not built, ``x`` has not the shape or structure that it expects, it is not made of
             numbers, it holds NaN or infinity, or several inputs are images and none is named.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected a keras.Model, then x. Received {type(model).__name__}"
+            + (": read it from its file with medlab.models.load." if isinstance(model, str) else ".")
+        )
     if not model.built:
         raise ValueError(f"{model.name!r} has no weights yet. Build, train or load it before explaining.")
     named, x = (x.explain, x.x) if isinstance(x, Inputs) else (None, x)
@@ -91,9 +96,17 @@ def given(model: keras.Model, x: Any) -> Given:
         place = _place(named, arrays, names, x)
     images = _fitting(arrays[place], shapes[place]).astype(np.float32, copy=False)
     others = tuple(arrays[:place] + arrays[place + 1 :])
-    for one in others:
-        if len(one) != len(images):
-            raise ValueError(f"Expected {len(images)} cases in each input. Received {[len(one) for one in arrays]}.")
+    for name, one, shape in zip(names, arrays, shapes, strict=True):
+        if one.ndim == 0 or len(one) != len(images):
+            lengths = [len(one) if one.ndim else "a number" for one in arrays]
+            raise ValueError(f"Expected {len(images)} cases in each input. Received {lengths}.")
+        # Keras itself adds or takes away a last axis of length 1.
+        alike = (one, one[..., None], one[..., 0] if one.shape[-1] == 1 else one)
+        if not any(_has_shape(like, shape) for like in alike):
+            raise ValueError(
+                f"Expected input {name!r} of shape (n, {', '.join(str(size) for size in shape[1:])}). "
+                f"Received {one.shape}."
+            )
     return Given(images, others, place, structure)
 
 
@@ -165,7 +178,8 @@ def _flat(x: Any, structure: Any, names: list[str]) -> list[Any]:
         raise ValueError(f"Expected x with the inputs {', '.join(map(str, keys))}. Received {', '.join(map(str, x))}.")
     flat = keras.tree.flatten(x)
     if len(flat) != len(names):
-        raise ValueError(f"Expected x with {len(names)} inputs ({', '.join(names)}). Received {len(flat)}.")
+        hint = " Are these the cases? Stack them: np.stack(x)." if len(names) == 1 else ""
+        raise ValueError(f"Expected x with {len(names)} inputs ({', '.join(names)}). Received {len(flat)}.{hint}")
     return flat
 
 
@@ -200,13 +214,16 @@ def _place(named: str | int | None, arrays: list[NDArray], names: list[str], x: 
     return images[0]
 
 
+def _has_shape(array: NDArray, shape: tuple[int | None, ...] | None) -> bool:
+    """Whether ``array`` has the shape that an input says, as far as it says one."""
+    return shape is None or (
+        len(shape) == array.ndim and all(b in (None, a) for a, b in zip(array.shape[1:], shape[1:], strict=True))
+    )
+
+
 def _fitting(array: NDArray, shape: tuple[int | None, ...] | None) -> NDArray:
     """``array``, if it has the shape of the model's input."""
-    fits = array.ndim in (4, 5) and (
-        shape is None
-        or (len(shape) == array.ndim and all(b in (None, a) for a, b in zip(array.shape[1:], shape[1:], strict=True)))
-    )
-    if not fits:
+    if array.ndim not in (4, 5) or not _has_shape(array, shape):
         expected = "(n, i, j[, k], c)" if shape is None else f"(n, {', '.join(str(size) for size in shape[1:])})"
         raise ValueError(f"Expected x of shape {expected}. Received {array.shape}.")
     return array

@@ -1,25 +1,24 @@
 """Inside: a Keras model seen while it runs, whatever it is made of.
 
 In: any Keras model (Sequential, functional, subclassed, one inside another) and what it takes. Out: its layers'
-calls, those that made a feature map, and the sigmoid or softmax at the end. A layer's ``call`` is replaced for the time
-of one forward pass and put back whatever happens; nothing of the model is rebuilt or changed.
+calls, and those that made a feature map. A layer's ``call`` is replaced for the time of one forward pass and put back
+whatever happens; nothing of the model is rebuilt or changed.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medlab.backend import keras
-from medlab.explain.asking.compiled import LOCK, Program
+from medlab.explain.asking.compiled import LOCK
 
 # What moves, drops or merges positions makes no features of its own.
 _NO_FEATURES = re.compile(
@@ -28,21 +27,19 @@ _NO_FEATURES = re.compile(
 )
 # Layers whose inner layers see tokens or single steps, not the image.
 _CLOSED = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention, keras.layers.RNN, keras.layers.Wrapper)
-_SQUASHING = {"sigmoid", "softmax"}
+SQUASHING = {"sigmoid", "softmax"}
 _MISSING = object()
-# Of the calls of a forward pass the outputs of the last few are kept, and all with few numbers: a head is among them.
-_LAST, _SMALL = 6, 2**12
-_LARGE = 2**17  # positions of an image
 
 
 @dataclass
 class Call:
-    """One call of one layer during a forward pass; its output is None where it is large and not among the last."""
+    """One call of one layer during a forward pass; tensors are held weakly, so that their memory is free."""
 
     path: str
     layer: keras.Operation
     shape: tuple[int, ...]
-    output: Any
+    read: list[weakref.ref[Any]]
+    made: weakref.ref[Any]
     last: bool = False  # whether its output is the model's
 
 
@@ -64,11 +61,10 @@ def watch(model: keras.Model, x: Any) -> tuple[list[Call], Any]:
     def noting(path: str, layer: keras.Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def note(call: Callable[..., Any]) -> Callable[..., Any]:
             def noted_call(*args: Any, **kwargs: Any) -> Any:
+                read = [weakref.ref(one) for one in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(one)]
                 output = call(*args, **kwargs)
                 if keras.ops.is_tensor(output):
-                    calls.append(Call(path, layer, tuple(output.shape), output))
-                    if len(calls) > _LAST and math.prod(calls[-_LAST].shape) > _SMALL:
-                        calls[-_LAST].output = None  # so that its memory is free for the layers to come
+                    calls.append(Call(path, layer, tuple(output.shape), read, weakref.ref(output)))
                 return output
 
             return noted_call
@@ -78,46 +74,9 @@ def watch(model: keras.Model, x: Any) -> tuple[list[Call], Any]:
     paths = {layer: path for path, layer in named(model) if not isinstance(layer, keras.Model)}
     with replaced({layer: noting(path, layer) for layer, path in paths.items()}):
         output = model(x, training=False)
-    return calls, output
-
-
-def look(
-    model: keras.Model, arranged: Callable[..., Any], arrays: Sequence[NDArray]
-) -> tuple[list[Call], list[NDArray], Any]:
-    """What :func:`watch` sees, with arrays in the place of tensors: calls, outputs, and the structure of these.
-
-    A large image is run compiled, because Keras holds the outputs of all layers while it runs as it is written.
-
-    Args:
-        model: a built Keras model.
-        arranged: brings tensors into the structure of the model's input.
-        arrays: the first case, (1, ...) each.
-    """
-    seen: list[Any] = []
-
-    def run(*tensors: Any) -> tuple[Any, ...]:
-        calls, output = watch(model, arranged(*tensors))
-        outputs = keras.tree.flatten(output)
-        shapes = {tuple(one.shape) for one in outputs}
-        for call in calls:
-            call.last = any(call.output is one for one in outputs)
-        kept = [call for call in calls if call.output is not None and call.shape in shapes]
-        seen[:] = calls, kept, keras.tree.map_structure(lambda one: 0, output)
-        return tuple(keras.ops.cast(one, "float32") for one in (*outputs, *(call.output for call in kept)))
-
-    if math.prod(arrays[0].shape[1:-1]) < _LARGE:
-        results = [
-            keras.ops.convert_to_numpy(one) for one in run(*(keras.ops.convert_to_tensor(array) for array in arrays))
-        ]
-    else:
-        results = Program(run, model, any_number=False)(*arrays)
-    calls, kept, form = seen
     for call in calls:
-        call.output = None
-    outputs = results[: len(results) - len(kept)]
-    for call, values in zip(kept, results[len(outputs) :], strict=True):
-        call.output = values
-    return calls, outputs, form
+        call.last = any(call.made() is one for one in keras.tree.flatten(output))
+    return calls, output
 
 
 def spatial(calls: list[Call], rank: int) -> list[Call]:
@@ -139,60 +98,38 @@ def spatial(calls: list[Call], rank: int) -> list[Call]:
     return found
 
 
-def head(calls: list[Call], output: NDArray, only: bool = True) -> keras.Operation | None:
-    """The layer or function whose sigmoid or softmax made ``output``, the only one of the model, if one did.
-
-    Args:
-        calls: as :func:`look` gives them.
-        output: the values of that output.
-        only: whether the model has no other.
-    """
-    for call in reversed(calls):
-        same = call.output is not None and call.shape == output.shape and np.array_equal(call.output, output)
-        if same and squash(call.layer):
-            return call.layer
-        if not same and only:  # with several outputs the layers of the others may lie between
-            return None
-    return None
-
-
-def squash(layer: keras.Operation | None) -> str | None:
-    """What ``layer`` ends with, where that is "sigmoid" or "softmax"."""
-    activation = getattr(layer, "activation", None)
-    for name in (type(layer).__name__, type(activation).__name__, getattr(activation, "__name__", "")):
-        if name.lower() in _SQUASHING:
-            return name.lower()
-    return None
-
-
 @contextmanager
 def replaced(
     calls: Mapping[keras.Operation, Callable[..., Any]], heads: Sequence[keras.Operation | None] = ()
 ) -> Iterator[None]:
     """Replaces the ``call`` of layers, and makes ``heads`` linear, until the block is left.
 
-    One thread at a time, because the model is shared. The instances' dictionaries are written directly, so that
-    Keras does not track what is put there as part of the model.
+    For the thread that asks only, because the model is shared: whoever else runs it meanwhile runs it as it is. One
+    such thread at a time. The instances' dictionaries are written directly, so that Keras does not track what is put
+    there as part of the model.
 
     Args:
         calls: for each layer a function that takes its ``call`` and returns the one to use instead.
         heads: layers with an activation, or functions, that are to hand on what reaches them.
     """
     before: list[tuple[dict[str, Any], str, Any]] = []
+    asking = threading.get_ident()
 
-    def put(place: dict[str, Any], name: str, value: Any) -> None:
+    def put(place: dict[str, Any], name: str, old: Callable[..., Any], new: Callable[..., Any]) -> None:
+        def chosen(*args: Any, **kwargs: Any) -> Any:
+            return (new if threading.get_ident() == asking else old)(*args, **kwargs)
+
         before.append((place, name, place.get(name, _MISSING)))
-        place[name] = value
+        place[name] = chosen
 
     with LOCK:
         try:
             for layer, make in calls.items():
-                put(vars(layer), "call", make(layer.call))
+                put(vars(layer), "call", layer.call, make(layer.call))
             for head in heads:
-                if type(head).__name__.lower() in _SQUASHING:
-                    put(vars(head), "call", lambda inputs, *args, **kwargs: inputs)
-                elif head is not None:
-                    put(vars(head), "activation", keras.activations.linear)
+                if head is not None:
+                    name = "call" if type(head).__name__.lower() in SQUASHING else "activation"
+                    put(vars(head), name, getattr(head, name), lambda inputs, *args, **kwargs: inputs)
             yield
         finally:
             for place, name, value in reversed(before):

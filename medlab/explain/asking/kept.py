@@ -1,6 +1,9 @@
 """Kept: what was found out and compiled about a model, as long as the model lives and its layers stay as they are.
 
 In: a model. Out: a small store in the model's own dictionary; it goes with the model and is not saved with it.
+
+Changed are layers added, removed or replaced, and public attributes set to another object. What is not seen: a private
+attribute, and a list, dictionary or array that is changed in place. After such a change call ``explain.forget(model)``.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from medlab.backend import keras
 from medlab.explain.asking.inside import named
 
 _NAME = "_medlab_explain"
-_MOST = 8
+_MOST = 64  # forms of input, such as sizes of images; 3 MB each for one map of a network of 12 convolutions
+_OLD = 7  # made for layers as they were before
 # What training and predicting leave on a model: its layers are as they were.
 _WORK = {
     "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "stop_predicting",
@@ -39,6 +43,8 @@ class Kept:
         key = (state, form)
         if key not in self.networks:
             self.networks[key] = make(), held
+            for gone in [one for one in self.networks if one[0] != state][:-_OLD]:
+                del self.networks[gone]
             while len(self.networks) > _MOST:
                 self.networks.popitem(last=False)
         self.networks.move_to_end(key)
@@ -48,6 +54,20 @@ class Kept:
 def of(model: keras.Model) -> Kept:
     """The store of ``model``."""
     return vars(model).setdefault(_NAME, Kept(model))
+
+
+def forget(model: keras.Model) -> None:
+    """Forgets what was found out and compiled about ``model``, so that the next explanation looks at it anew.
+
+    Explanations notice changed weights, layers that were added, removed or replaced, and public attributes of layers
+    set to another value. They do not notice a private attribute (``layer._scale = 2``), nor a list, dictionary or array
+    that was changed in place (``layer.window[:] = 0``), because the compiled model holds the old value. Call this then,
+    or to free the memory. Nothing happens to a model that was never explained.
+
+    Args:
+        model: any Keras model.
+    """
+    vars(model).pop(_NAME, None)
 
 
 def _state(model: keras.Model) -> tuple[Any, list[Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlab.backend import keras
-from medlab.explain.asking import gradient, inside, kept, targets
+from medlab.explain.asking import ends, gradient, inside, kept, scaling, targets
 from medlab.explain.asking.compiled import LOCK, Program
 from medlab.explain.asking.inputs import Given, given, parts_of
 from medlab.explain.asking.targets import Target
@@ -39,11 +39,12 @@ class Network:
         self._programs: dict[Any, Program] = {}
         first = [one[:1] for one in (self._given.images, *self._given.others)]
         arranged = lambda images, *others: self._given.arranged(images, others)  # noqa: E731
-        with LOCK:  # a head that another thread holds linear would not be seen
-            calls, outputs, self._form = inside.look(model, arranged, first)
-            self._heads = [inside.head(calls, one, only=len(outputs) == 1) for one in outputs]
+        with LOCK:
+            calls, self._ends, self._form = ends.look(model, arranged, first)
+        self._heads = list({id(end.head): end.head for end in self._ends if end.head is not None}.values())
         self._outputs_of = _output_names(model, self._form)
-        self.output_shapes = [one.shape for one in outputs]
+        self.output_shapes = [end.shape for end in self._ends]
+        self._half = scaling.in_half(model)
         self._spatial = {call.path: (call.layer, call.shape[1:]) for call in inside.spatial(calls, self.rank)}
         self._given = Given(self._given.images[:0], (), self._given.place, self._given.structure)
 
@@ -85,10 +86,10 @@ class Network:
         return name, shape
 
     def __call__(self, x: Any, others: Others = ()) -> Any:
-        """The output for tensors, in inference mode, before the last sigmoid or softmax, as float32."""
+        """The output for tensors, in inference mode, before the last sigmoid or softmax, as float32; see ``ends``."""
         with inside.replaced({}, self._heads):
             output = self.model(self._given.arranged(x, others), training=False)
-        return keras.tree.map_structure(lambda one: keras.ops.cast(one, "float32"), output)
+        return self._logits(output)
 
     def tapped(self, x: Any, others: Others, probes: dict[str, Any]) -> tuple[Any, list[Any]]:
         """As a call, with ``probes`` added to the outputs of layers; also returns those outputs, as float32."""
@@ -107,8 +108,7 @@ class Network:
 
         with inside.replaced({self._spatial[path][0]: tap(path) for path in probes}, self._heads):
             output = self.model(self._given.arranged(x, others), training=False)
-        output = keras.tree.map_structure(lambda one: keras.ops.cast(one, "float32"), output)
-        return output, [seen[path] for path in probes]
+        return self._logits(output), [seen[path] for path in probes]
 
     def answers(self, images: Array, others: Others, target: Target, *, probability: bool = False) -> Array:
         """(m,) float32: the score of each case, or the probability of its class; see :meth:`probabilities`."""
@@ -138,15 +138,17 @@ class Network:
             return np.zeros_like(images)
         kind, asked, score = self._differentiable(images, others, target)
 
-        def slope(x: Any, *rest: Any) -> tuple[Any]:
+        def slope(scale: Any, x: Any, *rest: Any) -> tuple[Any, ...]:
             def total(x: Any) -> tuple[Any, tuple[()]]:
                 with under(self.model):
                     output = self(x, rest[: len(others)])
-                return keras.ops.sum(score(output, *rest[len(others) :])), ()
+                return keras.ops.sum(scale * score(output, *rest[len(others) :])), ()
 
-            return (gradient.within(total, x)[2],)
+            found = gradient.within(total, x)[2]
+            return scaling.unscaled(found, scale), scaling.finite(found)
 
-        return self._program(("slope", kind, under), slope)(images, *others, *asked)[0]
+        program = self._program(("slope", kind, under), slope)
+        return scaling.scaled(program, (images, *others, *asked), half=self._half)[0]
 
     def at_layers(
         self, images: Array, others: Others, target: Target, paths: Sequence[str], combine: Callable[[Any, Any], Any]
@@ -163,16 +165,18 @@ class Network:
         kind, asked, score = self._differentiable(images, others, target)
         shapes = [self.layer_shape(path)[1] for path in paths]
 
-        def maps(x: Any, *rest: Any) -> tuple[Any, ...]:
+        def maps(scale: Any, x: Any, *rest: Any) -> tuple[Any, ...]:
             def total(probes: list[Any]) -> tuple[Any, list[Any]]:
                 output, features = self.tapped(x, rest[: len(others)], dict(zip(paths, probes, strict=True)))
-                return keras.ops.sum(score(output, *rest[len(others) :])), features
+                return keras.ops.sum(scale * score(output, *rest[len(others) :])), features
 
             probes = [keras.ops.zeros((keras.ops.shape(x)[0], *shape)) for shape in shapes]
             _, features, slopes = gradient.within(total, probes)
-            return tuple(combine(one, slope) for one, slope in zip(features, slopes, strict=True))
+            found = (combine(one, scaling.unscaled(slope, scale)) for one, slope in zip(features, slopes, strict=True))
+            return *found, scaling.finite(*slopes)
 
-        return self._program(("maps", *paths, combine, kind), maps)(images, *others, *asked)
+        program = self._program(("maps", *paths, combine, kind), maps)
+        return scaling.scaled(program, (images, *others, *asked), half=self._half)
 
     def features(self, images: Array, others: Others, path: str) -> Array:
         """(m, a, b[, c], channels) float32: the output of layer ``path``."""
@@ -203,16 +207,21 @@ class Network:
 
     def probabilities(self, output: Any, target: Target) -> Any:
         """One number a case, (n,): the probability of the target class; a target function's own value."""
-        head = self._heads[0]
+        end = self._ends[0]
         if isinstance(target, targets.OneOutput):
-            output, head = keras.tree.flatten(output)[target.place], self._heads[target.place]
+            output, end = keras.tree.flatten(output)[target.place], self._ends[target.place]
             target = target.target
         if callable(target):
             return targets.scores(output, target)
         if len(output.shape) == 1 or output.shape[1] == 1:
             return keras.ops.sigmoid(targets.scores(output, target))
-        squash = keras.ops.sigmoid if inside.squash(head) == "sigmoid" else keras.ops.softmax
+        squash = keras.ops.sigmoid if end.squash == "sigmoid" else keras.ops.softmax
         return targets.scores(squash(output), target)
+
+    def _logits(self, output: Any) -> Any:
+        """What the model returned with its heads open, as float32 and before all of its sigmoids and softmaxes."""
+        flat = [keras.ops.cast(one, "float32") for one in keras.tree.flatten(output)]
+        return self._packed([end.logit(one) for end, one in zip(self._ends, flat, strict=True)])
 
     def _outputs(self, images: Array, others: Others) -> list[Array]:
         def outputs(x: Any, *others: Any) -> tuple[Any, ...]:

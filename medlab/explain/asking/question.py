@@ -77,8 +77,9 @@ class Question:
         Args:
             images: (m, i, j[, k], c), such as cases with something covered; all are run at once.
             cases: a slice or (m,) indices: which cases of the question these are. A case may come several times.
-            probability: the probability of the target's class instead of its logit. A target that is a function
-                gives its own value either way.
+            probability: the probability of the target's class instead of its logit, as the model itself gives it where
+                its output is one; an output of logits goes through softmax, or sigmoid if it is one number. A target
+                that is a function gives its own value either way, of the logits.
 
         Returns:
             (m,) float32.

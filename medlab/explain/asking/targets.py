@@ -1,6 +1,7 @@
 """Targets: what in the model's output is to be explained, as one number a case.
 
-In: the output before a last sigmoid or softmax, and a class index, indices, None or a function. Out: (n,) scores.
+In: the output before a last sigmoid or softmax (how that is come by: ``ends``), and a class index,
+indices, None or a function. Out: (n,) scores.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from medlab.explain.checks.localize import check_heat
 from medlab.explain.maps import baselines
 from medlab.explain.maps.baselines import Baseline
 from medlab.explain.maps.copies import rounds
+from medlab.explain.maps.draws import generator_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def deletion(
         steps: equal shares of the voxels; at least 1.
         baseline: what a deleted voxel becomes: ``"mean"`` (of its image and channel), ``"blur"`` (Gaussian, sigma
             1/16 of the image's size), a number, or an array that broadcasts to ``x``.
-        seed: voxels of equal heat go in random order; this says which.
+        seed: voxels of equal heat go in random order; this and the case's own image say in which.
         batch_size: cases at a time; by default at most 64, fewer of large images.
 
     Returns:
@@ -104,10 +105,9 @@ def curve_of(
         raise ValueError(f"Expected at least 1 step. Received {steps}.")
     filled = baselines.one(images, baseline)
     before, after = (images, filled) if kind == "deletion" else (filled, images)
-    generator = np.random.default_rng(seed)
     ranks = np.zeros(maps.shape, np.int32)
     for case, heat_of_case in enumerate(maps):
-        ranks[case] = rank_of(heat_of_case, generator)
+        ranks[case] = rank_of(heat_of_case, generator_of(images[case], seed))
     fractions = np.linspace(0, 1, steps + 1)
     changes = np.array([round(fraction * math.prod(question.size)) for fraction in fractions])
     values = np.zeros((len(images), steps + 1))

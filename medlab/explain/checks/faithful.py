@@ -1,7 +1,7 @@
 """Faithful: does a heat map say what the model does when regions of the image are taken away.
 
 In: any Keras model, images (n, i, j[, k], c), heat maps (n, i, j[, k]). Out: one number a case. What is taken away is
-drawn by a seed of the case's own, so that a case scores the same alone and among others.
+drawn from the seed and the case's own image, so that a case scores the same alone and among others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from medlab.explain.asking.targets import Target
 from medlab.explain.maps import baselines
 from medlab.explain.maps.baselines import Baseline
 from medlab.explain.maps.copies import rounds
+from medlab.explain.maps.draws import generator_of
 
 Scores = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.bool_]]
@@ -151,7 +152,7 @@ class Regions:
 
     def of(self, case: int) -> NDArray[np.bool_]:
         """(n, i, j[, k]) the regions of one case."""
-        return self.draw(np.random.default_rng((self.seed, case)), self.question.size)
+        return self.draw(generator_of(self.question.images[case], self.seed), self.question.size)
 
     def claimed(self, heat: ArrayLike) -> Scores:
         """(cases, n) the sum of the heat in each region."""

@@ -18,6 +18,7 @@ from medlab.explain.asking.question import Question
 from medlab.explain.asking.targets import Target
 from medlab.explain.checks.curves import rank_of
 from medlab.explain.checks.localize import check_heat
+from medlab.explain.maps.draws import generator_of
 
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -95,13 +96,13 @@ def road_of(
     neighbors = _neighbors(question.size) if len(images) else None
     for part in question.parts():
         cases = np.arange(part.start, part.start + len(images[part]))
-        ranks = [rank_of(maps[case], np.random.default_rng((seed, case))) for case in cases]
+        ranks = [rank_of(maps[case], generator_of(images[case], seed)) for case in cases]
         for number, count in enumerate(counts):
             for result, gone in ((most, lambda rank: rank < count), (least, lambda rank: rank >= voxels - count)):  # noqa: B023
                 changed = np.empty_like(images[part])
                 for place, (case, rank) in enumerate(zip(cases, ranks, strict=True)):
                     filled = impute(images[case], gone(rank), neighbors)
-                    grain = np.random.default_rng((seed, case, number)).normal(size=filled.shape)
+                    grain = generator_of(images[case], seed, number).normal(size=filled.shape)
                     spread = noise * images[case].std(axis=tuple(range(images[case].ndim - 1)))
                     changed[place] = filled + gone(rank)[..., None] * (grain * spread)
                 result[part, number] = question.answers(changed, part, probability=True)

@@ -15,6 +15,7 @@ from medlab.explain.asking.inputs import replaced
 from medlab.explain.asking.question import Question
 from medlab.explain.asking.targets import Target
 from medlab.explain.checks.localize import check_heat
+from medlab.explain.maps.draws import generator_of
 from medlab.explain.maps.methods import Method, find
 
 
@@ -41,7 +42,7 @@ def max_sensitivity(
         n: noisy images a case, at least 1.
         radius: the noise is uniform between minus and plus this many standard deviations of the image and channel
             (chosen: 0.05).
-        seed: of the noise; each case has its own.
+        seed: of the noise; each case has its own, the same alone and among others.
         batch_size: cases at a time; by default at most 64, fewer of large images.
         options: handed to ``method``, such as ``layer``.
 
@@ -79,7 +80,7 @@ def sensitivity_of(
     images = question.images
     first = np.asarray(heat, np.float64).reshape(len(images), -1)
     reach = radius * images.std(axis=tuple(range(1, images.ndim - 1)), keepdims=True)
-    generators = [np.random.default_rng((seed, case)) for case in range(len(images))]
+    generators = [generator_of(image, seed) for image in images]
     largest = np.zeros(len(images))
     for _ in range(n):
         noise = np.stack([generator.uniform(-1, 1, images.shape[1:]) for generator in generators])

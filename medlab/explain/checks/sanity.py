@@ -6,6 +6,7 @@ after, one number a case; near 0 is good. The model given keeps its weights: cop
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
+from medlab.explain.asking.inputs import Given, given
+from medlab.explain.asking.inside import replaced
 from medlab.explain.asking.question import Question
 from medlab.explain.asking.targets import Target
 from medlab.explain.checks.alike import Measure, likeness
@@ -32,7 +35,8 @@ class Cascade:
 
     Attributes:
         alike: (n, steps) after each step, 1 for the same map.
-        layers: (steps,) for each step the layers that forgot in it, the nearest to the output first.
+        layers: (steps,) for each step the layers that forgot in it with their paths, such as "backbone/conv5", the
+            nearest to the output first.
     """
 
     alike: Scores
@@ -95,6 +99,9 @@ def cascade(
 ) -> Cascade:
     """How alike a map stays while the model's layers forget one after the other, from the output to the input.
 
+    The order is that in which layers run, turned round, inside nested models too; a layer that runs several times
+    counts where it runs last. Weights that a model holds beside its layers forget last.
+
     Args:
         model: a built Keras model; not changed.
         x: (n, i, j[, k], c) images, standardized as the model expects.
@@ -120,7 +127,7 @@ def cascade(
     question = Question(model, x, target)
     copy = copied(model)
     copy.set_weights(model.get_weights())
-    named = list(_with_weights(copy))[::-1]
+    named = list(_with_weights(copy, given(model, x)))
     if not named:
         raise ValueError(f"Expected a model with weights to forget. {model.name!r} has none.")
     groups = np.array_split(np.arange(len(named)), min(steps, len(named)))
@@ -190,7 +197,8 @@ def forgotten(model: keras.Model, seed: int = 0) -> keras.Model:
     """A copy of ``model`` with weights as before training.
 
     Matrices and filters are drawn anew (He normal, from ``seed``); vectors such as biases, scales and moving
-    statistics get the values that their layers start with.
+    statistics get the values that their layers start with. What ``adapt`` measured on images (``Normalization``) stays:
+    it is no knowledge, and without it the copy would see other images.
 
     Raises:
         CopyError: the model cannot be copied from its configuration.
@@ -202,7 +210,7 @@ def forgotten(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def copied(model: keras.Model) -> keras.Model:
-    """A model built like ``model``, with the weights that its layers start with.
+    """A model built like ``model``, with the weights that its layers start with; what ``adapt`` measured is kept.
 
     Raises:
         CopyError: the model cannot be copied from its configuration.
@@ -215,15 +223,22 @@ def copied(model: keras.Model) -> keras.Model:
         ) from error
     if not copy.built:
         raise CopyError(f"The copy of {model.name!r} has no weights: its configuration does not say its input's shape.")
+    adapted = _adapted(copy)
+    theirs = {id(ours): weight for ours, weight in zip(copy.weights, model.weights, strict=True)} if adapted else {}
+    for layer in adapted:
+        for weight in layer.weights:
+            weight.assign(theirs[id(weight)])
+        layer.finalize_state()
     return copy
 
 
 def _drawn(copy: keras.Model, seed: int) -> list[Any]:
     """For each weight of a fresh copy what it has when nothing is learned; see :func:`forgotten`."""
     values = []
+    measured = {id(weight) for layer in _adapted(copy) for weight in layer.weights}
     for number, weight in enumerate(copy.weights):
         value = keras.ops.convert_to_numpy(weight)
-        if len(weight.shape) >= 2:
+        if len(weight.shape) >= 2 and id(weight) not in measured:
             draw = keras.initializers.HeNormal(
                 seed=np.random.SeedSequence((seed, number)).generate_state(1).item() >> 1
             )
@@ -232,13 +247,45 @@ def _drawn(copy: keras.Model, seed: int) -> list[Any]:
     return values
 
 
-def _with_weights(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
-    """The layers that have weights of their own, with these, in the order in which the model holds them."""
-    ours = {id(weight) for weight in model.weights}
-    seen: set[int] = set()
-    for layer in model._flatten_layers(include_self=True, recursive=True):
+def _adapted(model: keras.Model) -> list[keras.Layer]:
+    """The layers whose weights were measured on images with ``adapt``, not learned."""
+    return [layer for layer in model._flatten_layers() if hasattr(layer, "adapt") and hasattr(layer, "finalize_state")]
+
+
+def _with_weights(model: keras.Model, cases: Given) -> Iterator[tuple[str, list[Any]]]:
+    """The layers that have learned weights of their own, by path, with these; the last to run comes first."""
+    ran: dict[int, int] = {}
+    steps = itertools.count()
+
+    def noting(layer: keras.Layer) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def note(call: Callable[..., Any]) -> Callable[..., Any]:
+            def noted_call(*args: Any, **kwargs: Any) -> Any:
+                output = call(*args, **kwargs)
+                ran[id(layer)] = next(steps)
+                return output
+
+            return noted_call
+
+        return note
+
+    blank = [
+        keras.ops.convert_to_tensor(np.zeros((1, *one.shape[1:]), one.dtype)) for one in (cases.images, *cases.others)
+    ]
+    with replaced({layer: noting(layer) for layer in model._flatten_layers(include_self=False)}):
+        model(cases.arranged(blank[0], tuple(blank[1:])), training=False)
+
+    def below(layer: keras.Layer, path: str, when: int) -> Iterator[tuple[int, str, keras.Layer]]:
+        for inner in layer._flatten_layers(include_self=False, recursive=False):
+            number = ran.get(id(inner), when)  # one that its parent does not call runs when the parent does
+            yield number, f"{path}{inner.name}", inner
+            yield from below(inner, f"{path}{inner.name}/", number)
+
+    measured = {id(weight) for layer in _adapted(model) for weight in layer.weights}
+    left = {id(weight) for weight in model.weights} - measured
+    found = sorted(below(model, "", -1), key=lambda item: -item[0])
+    for _, path, layer in [*found, (-1, model.name, model)]:
         inner = {id(weight) for part in layer._layers for weight in part.weights}
-        own = [weight for weight in layer.weights if id(weight) in ours and id(weight) not in inner | seen]
-        seen |= {id(weight) for weight in own}
+        own = [weight for weight in layer.weights if id(weight) in left - inner]
+        left -= {id(weight) for weight in own}
         if own:
-            yield layer.name, own
+            yield path, own

@@ -141,6 +141,9 @@ def score_cases(
             raise ValueError(f"Expected masks of shape {images.shape[:-1]}. Received {np.shape(masks)}.")
         if np.isnan(np.asarray(masks, np.float32)).any():
             raise ValueError("Expected masks of 0 and above. Received NaN.")
+    for name, models in (("repeats", repeats), ("others", others)):
+        if not isinstance(models, Sequence) or not all(isinstance(one, keras.Model) for one in models):
+            raise ValueError(f"Expected a list of models in `{name}`. Received {models!r:.80}.")
     named = known.chosen(methods)
     repeats, others = ([one] if isinstance(one, keras.Model) else list(one) for one in (repeats, others))
     given = {"label_randomization": shuffled is not None, "repeatability": bool(repeats),
@@ -198,6 +201,11 @@ def summary(
     Raises:
         ValueError: a confidence out of range, or not one group a case.
     """
+    if not isinstance(cases, pd.DataFrame) or cases.columns.nlevels != 2:
+        raise ValueError(
+            "Expected the table of score_cases, one row a case and columns by (method, score). Received "
+            + ("a table of other columns." if isinstance(cases, pd.DataFrame) else f"{type(cases).__name__}.")
+        )
     options = {"seed": seed, "n_boot": n_boot, "confidence": confidence, "groups": groups}
     rows = [mean_with_interval(cases[column].to_numpy(), **options) for column in cases.columns]
     return pd.DataFrame(rows, index=cases.columns, columns=["value", "low", "high", "n"]).astype({"n": int})

@@ -31,15 +31,17 @@ def verdict(
     """For each method whether it passes, in words, with the sentence that says why.
 
     - sanity: the maps of networks that forgot (randomization, cascade, label_randomization) are less alike than
-      ``alike``. A method that fails draws the image, not the model.
+      ``alike``, in size: a map that is kept upside down (-0.9) is kept. A method that fails draws the image, not the
+      model. Likeness of both signs cancels in a mean over cases; with ``cases`` its size is averaged.
     - localization: more than both floors in pixel_auprc (or, where that was not measured, in mass_inside,
       pointing_game, iou, the first there is).
     - faithfulness: more than both floors in insertion (or road, or mu_fidelity).
     - robustness: repeatability and reproducibility of at least ``alike``.
 
-    An answer is "passes" or "fails" where the whole interval lies on one side, "unclear" where it does not. Two
-    intervals that overlap may still differ case by case: with ``cases``, methods and floors are compared in pairs
-    (:func:`difference`), which sees more.
+    An answer is "passes" or "fails" where the whole interval lies on one side (beside a floor: where the two intervals
+    do not overlap), "unclear" where it does not. Two intervals that overlap may still differ case by case: with
+    ``cases``, methods and floors are compared in pairs (:func:`difference`), which sees more: "passes" where the
+    interval of the difference lies above 0, "fails" where none of it does.
 
     Args:
         table: of :func:`medlab.explain.score`.
@@ -61,10 +63,10 @@ def verdict(
         if method in (*FLOORS, CEILING):
             continue
         found = {
-            "sanity": [_against(table, method, name, alike, good="below") for name in _SANITY],
+            "sanity": [_below(table, method, name, alike, cases, groups) for name in _SANITY],
             "localization": _over_floors(table, method, _HIGHER["localization"], cases, groups),
             "faithfulness": _over_floors(table, method, _HIGHER["faithfulness"], cases, groups),
-            "robustness": [_against(table, method, name, alike, good="above") for name in _ROBUSTNESS],
+            "robustness": [_above(table, method, name, alike) for name in _ROBUSTNESS],
         }
         answers = {name: _worst([answer for answer, _ in results]) for name, results in found.items()}
         reasons = [why for results in found.values() for answer, why in results if answer in ("fails", "unclear")]
@@ -133,17 +135,32 @@ def _bounds(table: pd.DataFrame, method: str, score: str) -> tuple[float, float,
     return value, (value if np.isnan(low) else low), (value if np.isnan(high) else high)
 
 
-def _against(
-    table: pd.DataFrame, method: str, score: str, limit: float, *, good: Literal["below", "above"]
-) -> tuple[Answer, str]:
-    """Whether the interval lies on the good side of ``limit``."""
+def _above(table: pd.DataFrame, method: str, score: str, limit: float) -> tuple[Answer, str]:
+    """Whether the interval lies at ``limit`` or above."""
     bounds = _bounds(table, method, score)
     if bounds is None:
         return "not measured", ""
     value, low, high = bounds
-    below, above = high < limit, low >= limit
-    answer: Answer = "passes" if (below if good == "below" else above) else "fails" if below or above else "unclear"
-    return answer, f"{score} {value:.2f} ({low:.2f} to {high:.2f}), should be {good} {limit:g}"
+    answer: Answer = "passes" if low >= limit else "fails" if high < limit else "unclear"
+    return answer, f"{score} {value:.2f} ({low:.2f} to {high:.2f}), should be above {limit:g}"
+
+
+def _below(
+    table: pd.DataFrame, method: str, score: str, limit: float, cases: pd.DataFrame | None, groups: ArrayLike | None
+) -> tuple[Answer, str]:
+    """Whether the interval lies below ``limit`` in size, that is between -``limit`` and ``limit``."""
+    bounds = _bounds(table, method, score)
+    if bounds is None:
+        return "not measured", ""
+    value, low, high = bounds
+    least, most = (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
+    why = f"{score} {value:.2f} ({low:.2f} to {high:.2f}), should be below {limit:g}" + " in size" * (low < 0)
+    if cases is not None and (cases.get((method, score), pd.Series(dtype=float)) < 0).any():
+        sizes = np.abs(cases[(method, score)].to_numpy())
+        size, least, most, _ = mean_with_interval(sizes, groups=groups)
+        least, most = (size if np.isnan(bound) else bound for bound in (least, most))
+        why = f"size of {score} {size:.2f} ({least:.2f} to {most:.2f}), should be below {limit:g}"
+    return ("passes" if most < limit else "fails" if least >= limit else "unclear"), why
 
 
 def _over_floors(
@@ -159,7 +176,10 @@ def _over_floors(
             return [_in_pairs(difference(cases, score, method, floor, groups=groups), floor) for floor in floors]
         value, low, high = bounds
         floor, (middle, _, top) = max(floors.items(), key=lambda item: item[1][2])
-        answer: Answer = "passes" if low > top else "fails" if value <= middle or high <= top else "unclear"
+        sunk = [name for name, (_, bottom, _) in floors.items() if high <= bottom]
+        answer: Answer = "passes" if low > top else "fails" if sunk else "unclear"
+        if sunk and floor not in sunk:
+            floor, (middle, _, top) = sunk[0], floors[sunk[0]]
         return [(answer, f"{score} {value:.2f} ({low:.2f} to {high:.2f}), {floor} has {middle:.2f} (to {top:.2f})")]
     return [("not measured", "")]
 
@@ -170,7 +190,7 @@ def _in_pairs(apart: pd.Series, floor: str) -> tuple[Answer, str]:
     if np.isnan(value):
         return "not measured", ""
     low, high = (value if np.isnan(bound) else bound for bound in (low, high))
-    answer: Answer = "passes" if low > 0 else "fails" if value <= 0 or high <= 0 else "unclear"
+    answer: Answer = "passes" if low > 0 else "fails" if high <= 0 else "unclear"
     score = str(apart.name).rpartition(", ")[2]
     return answer, f"{score} {value:+.2f} ({low:+.2f} to {high:+.2f}) against {floor}"
 

@@ -58,8 +58,10 @@ def grad_cam(
 ) -> Array:
     """Grad-CAM: ReLU of the feature maps summed with the mean of their gradients as weights.
 
-    The score that is differentiated is the model's output before a last sigmoid or softmax. One logit stands for
-    class 1 and, negated, for class 0. Layers run in inference mode (batch normalization, dropout).
+    The score that is differentiated is the model's output before a last sigmoid or softmax. Where that cannot be had
+    (the model uses the probability itself, shares the layer, averages members, or computes it without a layer) it is
+    the probability's own logit log(p / (1 - p)), for a softmax log p. One logit stands for class 1 and, negated, for
+    class 0. Layers run in inference mode (batch normalization, dropout).
 
     Args:
         model: a built Keras model, Sequential, functional, subclassed or with models inside; not changed.
@@ -210,6 +212,9 @@ def chosen(question: Question, layer: str | Sequence[str] | None) -> tuple[list[
         ValueError: no layer, or one that the model does not have.
     """
     network = question.network
+    names = [layer] if layer is None or isinstance(layer, str) else layer
+    if not isinstance(names, Sequence) or not all(one is None or (isinstance(one, str) and one) for one in names):
+        raise ValueError(f"Expected as layer a name, a list of names, or None for the last. Received {layer!r}.")
     fused = layer is not None and not isinstance(layer, str)
     if fused:
         paths: list[Any] = list(dict.fromkeys(layer))

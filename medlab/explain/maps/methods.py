@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.explain.maps.draws import generator_of
+
 Method = Callable[..., NDArray[np.float32]]
 Methods = str | Method | Sequence[str | Method] | Mapping[str, str | Method]
 
@@ -43,7 +45,7 @@ def chosen(methods: Methods) -> dict[str, Method]:
         methods: one or several names or functions; a mapping of names of your own; or ``"all"`` there are.
 
     Raises:
-        ValueError: there is no such method, or two have the same name.
+        ValueError: no names or functions, there is no such method, or two have the same name.
     """
     if isinstance(methods, Mapping):
         return {str(name): find(method) for name, method in methods.items()}
@@ -51,6 +53,10 @@ def chosen(methods: Methods) -> dict[str, Method]:
         methods = tuple(METHODS)
     if isinstance(methods, str) or callable(methods):
         methods = (methods,)
+    if not isinstance(methods, Sequence | set | frozenset):
+        raise ValueError(
+            f'Expected methods as names or functions, several of them, a mapping, or "all". Received {methods!r}.'
+        )
     found: dict[str, Method] = {}
     for method in methods:
         name = method if isinstance(method, str) else getattr(method, "__name__", repr(method))
@@ -79,4 +85,7 @@ def edges(x: ArrayLike) -> NDArray[np.float32]:
 
 def noise(x: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
     """Heat that is chance: (n, i, j[, k]) uniform noise from 0 to 1 for images ``x`` (n, i, j[, k], c)."""
-    return np.random.default_rng(seed).random(np.shape(x)[:-1], np.float32)
+    result = np.zeros(np.shape(x)[:-1], np.float32)
+    for heat, image in zip(result, np.asarray(x, np.float32), strict=True):
+        heat[:] = generator_of(image, seed).random(heat.shape, np.float32)
+    return result

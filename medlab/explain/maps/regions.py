@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
+from medlab.explain.asking.inputs import Inputs, given
 from medlab.explain.asking.question import Question
 from medlab.explain.maps import cam
 
@@ -33,6 +34,21 @@ class Region:
     def of(self, cases: slice | NDArray[np.intp]) -> Region:
         """The target of some of the cases; a case may come several times."""
         return self if self.values is None else Region(self.label, self.values[cases])
+
+    def mirrored(self, axes: tuple[int, ...], rank: int) -> Region:
+        """The target for images of ``rank`` axes that are mirrored along ``axes``: its masks are mirrored with them.
+
+        Raises:
+            ValueError: the masks have other axes than the images, so that nobody can say how they lie.
+        """
+        if self.values is None or not axes:
+            return self
+        if self.values.ndim != rank + 1:
+            raise ValueError(
+                f"Expected masks with the {rank} axes of the image, to mirror them with it. Received masks of shape "
+                f"(n, {', '.join(map(str, self.values.shape[1:]))})."
+            )
+        return Region(self.label, np.ascontiguousarray(np.flip(self.values, tuple(axis + 1 for axis in axes))))
 
     def __call__(self, y: Any) -> Any:
         """(n,) the mean logit in the region, 0 where it is empty."""
@@ -120,9 +136,13 @@ def class_maps(
     Raises:
         ValueError: a model without positions in its output, or as :func:`region` and ``method``.
     """
+    cases = given(model, x)
+    if not len(cases.images):  # one blank case tells which classes there are
+        blank = [np.zeros((1, *one.shape[1:]), one.dtype) for one in (cases.images, *cases.others)]
+        one = cases.arranged(blank[0], tuple(blank[1:]))
+        shown = class_maps(model, Inputs(one, cases.place) if cases.others else one, labels=labels, method=_nothing)
+        return np.zeros((0, *shown.shape[1:]), np.float32)
     question = Question(model, x, region(0), batch_size=batch_size)
-    if not len(question):
-        return np.zeros((0, len(labels or [0]), *question.size), np.float32)
     if len(question.network.output_shapes) != 1 or len(question.network.output_shape) < 3:
         raise ValueError(
             f"Expected a model with one output (n, ..., classes) with positions. {model.name!r} gives "
@@ -136,6 +156,11 @@ def class_maps(
         method(model, x, target=region(label, found == label), batch_size=batch_size, **options) for label in wanted
     ]
     return np.stack(maps, axis=1)
+
+
+def _nothing(model: keras.Model, x: Any, **options: Any) -> Array:
+    """No heat for any case."""
+    return np.zeros(given(model, x).images.shape[:-1], np.float32)
 
 
 def _labels(question: Question) -> NDArray[np.intp]:
