@@ -137,14 +137,16 @@ def input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
     return tuple(tensors[0].shape)
 
 
-def parts_of(x: NDArray, batch_size: int | None = None) -> Iterator[slice]:
+def parts_of(x: NDArray, batch_size: int | None = None, *, tail_only: bool = False) -> Iterator[slice]:
     """Slices that cut ``x`` into batches of (nearly) equal size, so that a backend compiles for few shapes.
 
     By default a batch has at most 64 cases and 2**18 pixels or 2**17 voxels: larger ones were no faster on a CPU, and
-    Keras holds the outputs of all layers of a forward pass (a 3-D ResNet on 32 volumes of 32 x 32 x 32: 5 GB).
+    Keras holds the outputs of all layers of a forward pass (a 3-D ResNet on 32 volumes of 32 x 32 x 32: 5 GB). Where
+    only a network's tail is differentiated (``tail_only``) a compiled program holds less, and 2**20 pixels were faster:
+    Grad-CAM of 16 images of 224 x 224 through ResNet50 took 1.12 instead of 1.30 times a forward pass.
     """
     if batch_size is None:
-        positions = 2**18 if x.ndim == 4 else 2**17
+        positions = (2**20 if tail_only else 2**18) if x.ndim == 4 else 2**17
         batch_size = min(64, max(1, positions // max(1, math.prod(x.shape[1:-1]))))
     if batch_size < 1:
         raise ValueError(f"Expected a batch size of at least 1. Received {batch_size}.")

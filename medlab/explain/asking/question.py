@@ -67,9 +67,9 @@ class Question:
             return self._asked
         return self.network.settle(self.images, self._asked, self.batch_size, self.others)
 
-    def parts(self) -> Iterator[slice]:
-        """Slices that cut the cases into batches of (nearly) equal size."""
-        return parts_of(self.images, self.batch_size)
+    def parts(self, *, tail_only: bool = False) -> Iterator[slice]:
+        """Slices that cut the cases into batches of (nearly) equal size; see :func:`parts_of`."""
+        return parts_of(self.images, self.batch_size, tail_only=tail_only)
 
     def answers(self, images: Array, cases: Cases, *, probability: bool = False) -> Array:
         """How strongly the model speaks for the target.

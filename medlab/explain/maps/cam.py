@@ -199,7 +199,7 @@ def _maps(
     if len(question) == 0:
         return heat
     paths, fused = chosen(question, layer)
-    for part in question.parts():
+    for part in question.parts(tail_only=True):
         maps = question.at_layers(paths, part, combine)
         heat[part] = fuse([upsample(np.maximum(one, 0), question.size) for one in maps], fused)
     return heat
