@@ -64,10 +64,24 @@ def test_stability_and_explanations_stand_beside_accuracy(study):
     run, _ = study
     assert results(run, "04_evaluate")["stability"]["artifacts"]
     pointing = results(run, "05_explain")["pointing_game"]
-    assert 0 <= pointing["low"] <= pointing["value"] <= pointing["high"] <= 1
+    assert 0.7 <= pointing["low"] <= pointing["value"] <= pointing["high"] <= 1
     page = (run / "report.html").read_text()
     for word in ("Accuracy", "Stability", "Interpretability"):
         assert word in page
+
+
+def test_the_planted_letter_is_found_where_accuracy_alone_hides_it(study):
+    run, _ = study
+    found = results(run, "05_explain")["shortcut"]
+    auc = {row["test cases"]: row["value"] for row in found["judged"] if row["metric"] == "auc"}
+    assert auc["with the letter, as trained"] > auc["without it"] + 0.05
+    points = {
+        row["place"]: row["value"]
+        for row in found["explanations"]
+        if (row["method"], row["score"]) == ("layer_cam", "pointing_game")
+    }
+    assert points["letter"] > 0.8
+    assert points["lesion"] < 0.2
 
 
 def test_the_run_can_be_made_again_from_its_record(study):
