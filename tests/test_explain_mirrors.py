@@ -70,6 +70,7 @@ def test_other_inputs_stay():
     model = keras.Model([image, age], keras.layers.Dense(2)(keras.layers.Concatenate()([pooled, age])))
     x = [np.random.default_rng(0).random((2, 8, 8, 1), np.float32), np.ones((2, 1), np.float32)]
     heat = explain.mirrored(explain.grad_cam)(model, x, target=1)
+    assert heat.max() > 0
     flipped = explain.mirrored(explain.grad_cam)(model, [x[0][:, ::-1], x[1]], target=1)
     np.testing.assert_allclose(flipped, heat[:, ::-1], rtol=1e-4, atol=1e-7)
 

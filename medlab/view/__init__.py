@@ -16,8 +16,8 @@ _HOMES = {
     "evaluation_grid": "curves", "stability_curve": "curves", "history": "charts", "intensities": "charts",
     "intensity_curves": "charts", "label_counts": "charts",
     "compare_masks": "segments", "segment_scores": "segments", "segmentation_grid": "segments", "agreement": "segments",
-    "explanation_scores": "scores", "method_grid": "comparisons",
-    "similar_cases": "evidence", "slice_importance": "evidence", "class_maps": "evidence", "healthy_twins": "evidence",
+    "explanation_scores": "scores", "method_grid": "comparisons", "healthy_twins": "comparisons",
+    "similar_cases": "evidence", "slice_importance": "evidence", "class_maps": "evidence",
     "learning_curves": "sequences", "slice_weights": "sequences",
     "show": "widgets", "show3d": "scene",
 }  # fmt: skip

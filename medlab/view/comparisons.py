@@ -1,6 +1,6 @@
-"""Comparisons: the same cases as several methods explain them, side by side.
+"""Comparisons: the same cases as several methods explain them, and beside their healthy twins.
 
-In: images, and heat maps by the name of the method. Out: a matplotlib figure, made as in ``medlab.view.figures``.
+In: images and heat maps, by method or of case and twin. Out: a matplotlib figure, made as in ``medlab.view.figures``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medlab.view import slices
-from medlab.view.figures import Figure, color_bar, draw_picture, enlargement, extent, new_figure
+from medlab.view.figures import Figure, color_bar
 from medlab.view.images import each, volumes_of, wrapped
+from medlab.view.rows import rows_of, show_picture
 from medlab.volume import Volume
 
 
@@ -52,21 +53,77 @@ def method_grid(
         raise ValueError("Expected the heat maps of at least one method. Received none.")
     maps = {name: each(heat, count, f"heat maps of {name!r}") for name, heat in heats.items()}
     marks, names = each(masks, count, "masks"), each(titles, count, "titles")
-    tall = min(2.0, max(np.divide(*extent(volume, axis)) for volume in volumes))
-    side = 2.0 if len(maps) < 6 else 1.5
-    figure = new_figure(side * (len(maps) + 1) + 2.2, count * (side * tall - 0.05) + 0.6 + (0.3 if title else 0))
-    panels = figure.subplots(count, len(maps) + 1, squeeze=False)
+    figure, panels = rows_of(volumes, len(maps) + 1, axis, title, beside=1.3 + 0.9 * (titles is not None))
     for row, (line, volume, mark, name) in enumerate(zip(panels, volumes, marks, names, strict=True)):
-        index = slices.telling_index(volume, axis, mask=mark, heat=next(iter(maps.values()))[row])
-        common = {"axis": axis, "index": index, "window": window, "scale": enlargement(volume, axis), "mask": mark}
-        shown = [{"alpha": 0.0}, *({"heat": heat[row], "alpha": alpha} for heat in maps.values())]
-        for panel, extra in zip(line, shown, strict=True):
-            draw_picture(panel, volume, slices.slice_image(volume, **common, **extra), axis, marks=False)
+        heats_here = [heat[row] for heat in maps.values()]
+        common = {
+            "index": slices.telling_index(volume, axis, mask=mark, heat=heats_here[0]),
+            "window": slices.auto_window(volume) if window is None else window,
+            "mask": mark,
+        }
+        for panel, heat in zip(line, (None, *heats_here), strict=True):
+            show_picture(panel, volume, axis, heat=heat, alpha=alpha, **common)
         if name:
             line[0].set_ylabel(wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
     for panel, kind in zip(panels[0], ["Image", *maps], strict=True):
         panel.set_title(wrapped(kind.replace("_", " "), 16), fontsize=9)
     color_bar(figure, list(panels.ravel()))
-    if title:
-        figure.suptitle(title, fontsize=12)
+    figure.draw_without_rendering()  # the layout settles in its second pass: labels at the left were cut in the first
+    return figure
+
+
+def healthy_twins(
+    images: ArrayLike | Sequence[Volume | ArrayLike],
+    twins: ArrayLike | Sequence[Volume | ArrayLike],
+    heat: ArrayLike | Sequence[Any],
+    twin_heat: ArrayLike | Sequence[Any],
+    masks: ArrayLike | Sequence[Any] | None = None,
+    titles: Sequence[str] | None = None,
+    *,
+    window: tuple[float, float] | None = None,
+    axis: str | int = "axial",
+    title: str = "",
+    alpha: float = 0.6,
+) -> Figure:
+    """For each case a row: the case and its map, its healthy twin and the map of that; does the heat leave the place?
+
+    Args:
+        images: (n, i, j[, k], c), or n Volumes or arrays.
+        twins: the same cases without the finding, likewise.
+        heat: n heat maps of the cases, >= 0.
+        twin_heat: n heat maps of the twins. Both maps of a case share one scale, from 0 to the larger maximum.
+        masks: n masks of the finding, outlined on both maps.
+        titles: a line for each case.
+        window: (center, width) for all; None: each case its own, its twin the same.
+        axis: how volumes are cut, at the slice with the most mask, else the most heat of the case.
+        title: a line above all.
+        alpha: opacity of the heat map, 0 to 1.
+
+    Raises:
+        ValueError: no image, or twins, maps, masks or titles of another number.
+    """
+    cases = volumes_of(images)
+    count = len(cases)
+    well = each(volumes_of(twins), count, "twins")
+    maps, other = each(heat, count, "heat maps"), each(twin_heat, count, "heat maps of twins")
+    marks, names = each(masks, count, "masks"), each(titles, count, "titles")
+    figure, panels = rows_of(cases, 4, axis, title, beside=1.0 + 0.9 * (titles is not None))
+    for line, case, twin, hot, cool, mask, name in zip(panels, cases, well, maps, other, marks, names, strict=True):
+        common = {
+            "index": None if case.rank == 2 else slices.telling_index(case, axis, mask=mask, heat=hot),
+            "window": slices.auto_window(case) if window is None else window,
+        }
+        top = max(float(np.nanmax(np.asarray(one), initial=0)) for one in (hot, cool)) or None
+        with_heat = {"mask": mask, "alpha": alpha, "heat_max": top}
+        for panel, volume, extra in zip(
+            line, (case, case, twin, twin), ({}, {"heat": hot, **with_heat}, {}, {"heat": cool, **with_heat}),
+            strict=True,
+        ):  # fmt: skip
+            show_picture(panel, volume, axis, **common, **extra)
+        if name:
+            line[0].set_ylabel(wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
+    for panel, kind in zip(panels[0], ("Case", "Its map", "Healthy twin", "The twin's map"), strict=True):
+        panel.set_title(kind, fontsize=10)
+    color_bar(figure, list(panels.ravel()))
+    figure.draw_without_rendering()  # the layout settles in its second pass: labels at the left were cut in the first
     return figure

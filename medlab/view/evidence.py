@@ -1,4 +1,4 @@
-"""Evidence: similar cases, slices that decided, classes of a segmentation and healthy twins as pictures.
+"""Evidence: similar cases, slices that decided and classes of a segmentation as pictures.
 
 In: images and what ``medlab.explain`` says of them. Out: matplotlib figures, made as in ``medlab.view.figures``. It
 computes no explanation: every number comes from what it is given.
@@ -19,18 +19,15 @@ from medlab.view.figures import (
     Figure,
     Patch,
     color_bar,
-    draw_picture,
-    enlargement,
-    extent,
     new_figure,
     tidy,
 )
 from medlab.view.images import each, volumes_of, wrapped
+from medlab.view.rows import SIDE, rows_of, show_picture, tallest
 from medlab.volume import Volume
 
 Images = ArrayLike | Sequence[Volume | ArrayLike]
 
-_SIDE = 1.9  # inches of a picture
 _SAME, _OTHER = LINES[2], LINES[1]
 
 
@@ -73,16 +70,16 @@ def similar_cases(
         raise ValueError(f"Expected neighbors among {len(library)} cases. Received numbers up to {indices.max()}.")
     names = each(labels, len(cases), "labels")
     others = each(library_labels, len(library), "library labels")
-    figure, panels = _rows(cases, 1 + indices.shape[1], axis, title, legend=None not in (labels, library_labels))
+    figure, panels = rows_of(cases, 1 + indices.shape[1], axis, title, legend=None not in (labels, library_labels))
     for row, (line, case, name) in enumerate(zip(panels, cases, names, strict=True)):
-        _picture(line[0], case, axis, window, "" if name is None else str(name))
+        show_picture(line[0], case, axis, window, "" if name is None else str(name))
         for panel, index, distance in zip(line[1:], indices[row], distances[row], strict=True):
             if index < 0:
                 panel.set_axis_off()
                 continue
             other = volumes_of([library[index]])[0] if not isinstance(library, np.ndarray) else _one(library, index)
             about = [] if others[index] is None else [str(others[index])]
-            _picture(panel, other, axis, window, "\n".join([*about, f"distance {distance:.3g}"]))
+            show_picture(panel, other, axis, window, "\n".join([*about, f"distance {distance:.3g}"]))
             if name is not None and others[index] is not None:
                 _frame(panel, same=name == others[index])
         line[0].set_ylabel(f"case {row}", fontsize=9)
@@ -133,8 +130,8 @@ def slice_importance(
         )
     pictures = max(1, min(pictures, shares.shape[1]))
     marks, names = each(masks, len(found), "masks"), each(titles, len(found), "titles")
-    tall = _tall(found, axis)
-    figure = new_figure(3.6 + pictures * _SIDE, len(found) * (_SIDE * tall + 0.5) + 0.35 * bool(title) + 0.3)
+    tall = tallest(found, axis)
+    figure = new_figure(3.6 + pictures * SIDE, len(found) * (SIDE * tall + 0.5) + 0.35 * bool(title) + 0.3)
     panels = figure.subplots(len(found), 1 + pictures, squeeze=False, width_ratios=[1.8] + [1] * pictures)
     for line, volume, share, mask, name in zip(panels, found, shares, marks, names, strict=True):
         order = np.argsort(-share, kind="stable")[:pictures]
@@ -153,7 +150,7 @@ def slice_importance(
                          clip_on=False)  # fmt: skip
             line[0].set_ylim(low - 0.1 * (high - low), high)
         for panel, index in zip(line[1:], order, strict=True):
-            _picture(panel, volume, axis, window, f"slice {index}: {share[index]:.3g}", index=int(index), mask=mask)
+            show_picture(panel, volume, axis, window, f"slice {index}: {share[index]:.3g}", index=int(index), mask=mask)
     panels[-1, 0].set_xlabel("slice" + ("; squares: the finding lies in it" if masks is not None else ""), fontsize=9)
     if title:
         figure.suptitle(title, fontsize=12)
@@ -202,15 +199,15 @@ def class_maps(
     if not len(numbers) == len(names) == heats.shape[1]:
         raise ValueError(f"Expected {heats.shape[1]} classes. Received {len(numbers)} labels and {len(names)} names.")
     marks, above = each(masks, len(cases), "masks"), each(titles, len(cases), "titles")
-    figure, panels = _rows(cases, 1 + len(names), axis, title, beside=1.0 + 0.9 * (titles is not None))
+    figure, panels = rows_of(cases, 1 + len(names), axis, title, beside=1.0 + 0.9 * (titles is not None))
     for line, case, heat, mask, name in zip(panels, cases, heats, marks, above, strict=True):
         regions = [None if mask is None else np.asarray(mask) == number for number in numbers]
-        _picture(line[0], case, axis, window)
+        show_picture(line[0], case, axis, window)
         for panel, hot, region in zip(line[1:], heat, regions, strict=True):
             shown = region if region is not None and region.any() else None
             index = None if case.rank == 2 else slices.telling_index(case, axis, mask=shown, heat=hot)
             nothing = "" if hot.any() else "no heat"
-            _picture(panel, case, axis, window, index=index, mask=shown, heat=hot, alpha=alpha)
+            show_picture(panel, case, axis, window, index=index, mask=shown, heat=hot, alpha=alpha)
             panel.set_xlabel(nothing, fontsize=8)
         if name:
             line[0].set_ylabel(wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
@@ -218,95 +215,6 @@ def class_maps(
         panel.set_title(kind, fontsize=10)
     color_bar(figure, list(panels.ravel()))
     return figure
-
-
-def healthy_twins(
-    images: Images,
-    twins: Images,
-    heat: ArrayLike | Sequence[Any],
-    twin_heat: ArrayLike | Sequence[Any],
-    masks: ArrayLike | Sequence[Any] | None = None,
-    titles: Sequence[str] | None = None,
-    *,
-    window: tuple[float, float] | None = None,
-    axis: str | int = "axial",
-    title: str = "",
-    alpha: float = 0.6,
-) -> Figure:
-    """For each case a row: the case and its map, its healthy twin and the map of that; does the heat leave the place?
-
-    Args:
-        images: (n, i, j[, k], c), or n Volumes or arrays.
-        twins: the same cases without the finding, likewise.
-        heat: n heat maps of the cases, >= 0.
-        twin_heat: n heat maps of the twins. Both maps of a case share one scale, from 0 to the larger maximum.
-        masks: n masks of the finding, outlined on both maps.
-        titles: a line for each case.
-        window: (center, width) for all; None: each case its own, its twin the same.
-        axis: how volumes are cut, at the slice with the most mask, else the most heat of the case.
-        title: a line above all.
-        alpha: opacity of the heat map, 0 to 1.
-
-    Raises:
-        ValueError: no image, or twins, maps, masks or titles of another number.
-    """
-    cases = volumes_of(images)
-    count = len(cases)
-    well = each(volumes_of(twins), count, "twins")
-    maps, other = each(heat, count, "heat maps"), each(twin_heat, count, "heat maps of twins")
-    marks, names = each(masks, count, "masks"), each(titles, count, "titles")
-    figure, panels = _rows(cases, 4, axis, title, beside=1.0 + 0.9 * (titles is not None))
-    for line, case, twin, hot, cool, mask, name in zip(panels, cases, well, maps, other, marks, names, strict=True):
-        common = {
-            "index": None if case.rank == 2 else slices.telling_index(case, axis, mask=mask, heat=hot),
-            "window": slices.auto_window(case) if window is None else window,
-        }
-        top = max(float(np.nanmax(np.asarray(one), initial=0)) for one in (hot, cool)) or None
-        with_heat = {"mask": mask, "alpha": alpha, "heat_max": top}
-        for panel, volume, extra in zip(
-            line, (case, case, twin, twin), ({}, {"heat": hot, **with_heat}, {}, {"heat": cool, **with_heat}),
-            strict=True,
-        ):  # fmt: skip
-            _picture(panel, volume, axis, **common, **extra)
-        if name:
-            line[0].set_ylabel(wrapped(name, 20), fontsize=9, rotation=0, ha="right", va="center")
-    for panel, kind in zip(panels[0], ("Case", "Its map", "Healthy twin", "The twin's map"), strict=True):
-        panel.set_title(kind, fontsize=10)
-    color_bar(figure, list(panels.ravel()))
-    return figure
-
-
-def _rows(
-    cases: list[Volume], columns: int, axis: str | int, title: str, *, beside: float = 0.0, legend: bool = False
-) -> tuple[Figure, np.ndarray]:
-    """A figure with a row for each case and (rows, columns) panels."""
-    tall = _tall(cases, axis)
-    height = (
-        len(cases) * (_SIDE * tall + (0.15 if beside else 0.35))
-        + 0.25 * bool(beside)
-        + 0.35 * bool(title)
-        + 0.3 * legend
-    )
-    figure = new_figure(_SIDE * columns + beside, height)
-    if title:
-        figure.suptitle(title, fontsize=12)
-    return figure, figure.subplots(len(cases), columns, squeeze=False)
-
-
-def _tall(volumes: list[Volume], axis: str | int) -> float:
-    """Height by width of the tallest picture, within what a figure can bear."""
-    return float(np.clip(max(np.divide(*extent(volume, axis)) for volume in volumes), 0.4, 2.0))
-
-
-def _picture(
-    panel: Axes, volume: Volume, axis: str | int, window: tuple[float, float] | None, title: str = "", **look: Any
-) -> None:
-    if look.get("heat") is None:
-        look.pop("heat", None)
-        look.pop("heat_max", None)
-        look["alpha"] = 0.0  # a mask is outlined, what it covers stays visible
-    picture = slices.slice_image(volume, axis=axis, window=window, scale=enlargement(volume, axis), **look)
-    draw_picture(panel, volume, picture, axis, title, marks=False, size=9)
 
 
 def _one(library: np.ndarray, index: int) -> Volume:
