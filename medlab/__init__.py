@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 STATIONS = (
     "geometry", "volume", "cases", "runs",
     "load", "phantoms", "clean", "standardize", "augment", "batches",
-    "models", "train", "evaluate", "explain", "view", "study", "choose", "report", "notebook",
+    "models", "train", "evaluate", "explain", "label", "view", "study", "choose", "report", "notebook",
 )  # fmt: skip
 
 _SHORTCUTS = {

@@ -84,6 +84,7 @@ def fit(
     deep_supervision: str | bool = "auto",
     accumulate: int = 1,
     clip: float | None = 1.0,
+    saved: keras.Model | None = None,
 ) -> Fit:
     """Trains ``model`` and gives it back with its best weights.
 
@@ -136,6 +137,8 @@ def fit(
         accumulate: batches whose gradients are averaged for one step of the weights. Groups run on from one epoch to
             the next; an incomplete one at the end of the whole training is dropped.
         clip: what the norm of all gradients together is held below; None leaves them.
+        saved: the part of the model that is written to ``model.keras``, such as the encoder that a self-supervised
+            network trains; None: the model itself.
 
     Returns:
         The fit.
@@ -228,7 +231,7 @@ def fit(
         choices=choices, settings=settings, epochs=epochs, batch_size=batch_size, patience=stop_after,
         averaged=momentum is not None, seed=seed, run=folder, resume=resume, tensorboard=tensorboard, shown=progress,
         cases=feed.class_counts(data, y, objective), levels=tuple(levels), max_seconds=max_seconds, paced=paced,
-        plateau=max(3, epochs // 10) if schedule == "plateau" and choice.schedule is None else None,
+        plateau=max(3, epochs // 10) if schedule == "plateau" and choice.schedule is None else None, saved=saved,
     )  # fmt: skip
     state, seconds, stopped = loop.train(job)
     return Fit(

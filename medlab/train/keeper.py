@@ -191,7 +191,7 @@ class Keeper(keras.callbacks.Callback):
         """Writes the model as it is now, with the mean of its weights where that is kept."""
         if self.job.run is not None and not self.job.setup.rank:
             with self._room("the model"), self.own_precision():
-                checkpoint.save_model(self.job.model, self.job.run.model_path)
+                checkpoint.save_model(self.job.saved or self.job.model, self.job.run.model_path)
 
     def _save_state(self) -> None:
         """Writes what is needed to go on."""

@@ -49,6 +49,7 @@ class Job:
     max_seconds: float | None = None
     plateau: int | None = None
     paced: bool = False
+    saved: keras.Model | None = None
 
 
 def train(job: Job) -> tuple[checkpoint.State, float, str | None]:

@@ -197,7 +197,8 @@ def precision(
     if policy != "float32" and not is_mixed(model):
         last = {id(layer) for layer in _outputs(model)}
         inside = [
-            (layer, old if id(layer) in last or number in spared else policy)
+            # What a layer adds to the loss is summed with float32.
+            (layer, old if id(layer) in last or number in spared or layer.activity_regularizer is not None else policy)
             for number, (layer, old) in enumerate(before)
         ]
 

@@ -19,6 +19,10 @@ _HOMES = {
     "explanation_scores": "scores", "method_grid": "comparisons", "healthy_twins": "comparisons",
     "similar_cases": "evidence", "slice_importance": "evidence", "class_maps": "evidence",
     "learning_curves": "sequences", "slice_weights": "sequences",
+    "label_efficiency": "budgets", "cost_of_dimensions": "budgets", "latent_map": "latent",
+    "reconstructions": "restored", "anomaly_maps": "restored", "samples_over_time": "restored",
+    "label_cases": "labeling",
+    "gan_training": "generated", "sample_grid": "generated", "copies": "generated", "explore_samples": "sampler",
     "show": "widgets", "show3d": "scene",
 }  # fmt: skip
 

@@ -48,18 +48,14 @@ def heat_colors(share: ArrayLike) -> NDArray[np.uint8]:
     return HEAT_COLORS[np.rint(np.clip(share, 0, 1) * 255).astype(np.intp)]
 
 
-def _heat_table() -> NDArray[np.uint8]:
-    """256 colors from dark blue over purple and orange to yellow, at equal steps of CIELAB.
-
-    Equal steps of heat thus look equal; lightness only grows, so that they differ in gray and for any color vision.
-    """
-    anchors = np.array([(20, 10, 130), (110, 0, 168), (180, 40, 140), (225, 98, 95), (250, 155, 55), (240, 245, 40)])
-    lab = _rgb_to_lab(anchors / 255)
-    fine = np.stack([np.interp(np.linspace(0, 5, 5001), np.arange(6), column) for column in lab.T], axis=1)
+def _table(*anchors: tuple[int, int, int], count: int = 256) -> NDArray[np.uint8]:
+    """``count`` colors through the anchors, at equal steps of CIELAB, so that equal steps of the value look equal."""
+    lab, last = _rgb_to_lab(np.array(anchors) / 255), len(anchors) - 1
+    fine = np.stack([np.interp(np.linspace(0, last, 5001), np.arange(last + 1), column) for column in lab.T], axis=1)
     shown = np.clip(_lab_to_rgb(fine), 0, 1)
     # Measured on what can be shown: some colors between the anchors lie outside sRGB.
     way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(_rgb_to_lab(shown), axis=0), axis=1))])
-    even = np.stack([np.interp(np.linspace(0, way[-1], 256), way, column) for column in shown.T], axis=1)
+    even = np.stack([np.interp(np.linspace(0, way[-1], count), way, column) for column in shown.T], axis=1)
     return np.rint(even * 255).astype(np.uint8)
 
 
@@ -84,4 +80,9 @@ def _lab_to_rgb(lab: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-HEAT_COLORS = _heat_table()
+# Dark blue over purple and orange to yellow. Lightness only grows: they differ in gray and for any color vision.
+HEAT_COLORS = _table((20, 10, 130), (110, 0, 168), (180, 40, 140), (225, 98, 95), (250, 155, 55), (240, 245, 40))
+# Purple for values below 0, white for 0, orange for values above: told apart by any color vision.
+SIGNED_COLORS = np.concatenate(
+    [_table((84, 39, 136), (255, 255, 255), count=128), _table((255, 255, 255), (179, 88, 6), count=128)]
+)

@@ -277,6 +277,14 @@ def color_bar(figure: Figure, axes: list[Axes]) -> None:
     _label_bar(figure.colorbar(_heat_scale(), ax=axes, fraction=0.05, pad=0.02, aspect=25, shrink=0.9))
 
 
+def value_bar(figure: Figure, axes: list[Axes], colors: np.ndarray, low: float, high: float, label: str) -> None:
+    """Colors (256, 3) that stand for values from ``low`` to ``high``, beside the panels that show them."""
+    scale = ScalarMappable(Normalize(low, high), ListedColormap(colors / 255, "values"))
+    bar = figure.colorbar(scale, ax=axes, fraction=0.05, pad=0.02, aspect=25, shrink=0.9)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+
+
 def class_name(classes: Sequence[str] | None, label: int) -> str:
     """The name of a label above 0."""
     names = [str(name) for name in classes or ()]

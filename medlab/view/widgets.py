@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,20 @@ def _display(widget: Any) -> None:
     from IPython.display import display
 
     display(widget)
+
+
+def _answering(widget: Any, call: Callable[..., Any]) -> tuple[Any, Callable[..., None]]:
+    """The widget with an area below it, and ``call`` such that what it prints, displays or raises appears there."""
+    import ipywidgets as w
+
+    area = w.Output()
+
+    def answer(*values: Any) -> None:
+        area.clear_output(wait=True)
+        with area:
+            call(*values)
+
+    return w.VBox([widget, area]), answer
 
 
 def _shell() -> Any:

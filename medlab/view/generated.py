@@ -1,0 +1,142 @@
+"""Generated: figures of images that a generator made, and of how it learned to.
+
+In: arrays of images (n, i, j[, k], c), a table with a row an epoch. Out: matplotlib figures.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from medlab.view.figures import LINES, Axes, Figure, new_figure, tidy
+
+
+def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 24) -> Figure:
+    """Samples, and below them both losses and the diversity against the epochs.
+
+    Args:
+        history: with the columns epoch, discriminator_loss, generator_loss and diversity.
+        samples: (n, i, j[, k], c) images after the last epoch; of volumes the middle slice is shown.
+        count: how many of them, at most.
+    """
+    figure = new_figure(9.0, 5.4)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    tiles = pictures(samples)[:count]
+    panel = above.add_subplot()
+    draw_tiles(panel, tiles, columns=12)
+    panel.set_title(f"samples of the same latents after epoch {history['epoch'].iloc[-1]:.0f}", fontsize=10)
+    losses, variety = below.subplots(1, 2)
+    styles = (("discriminator_loss", "discriminator", "-"), ("generator_loss", "generator", "--"))
+    for number, (column, name, dashes) in enumerate(styles):
+        losses.plot(history["epoch"], history[column], dashes, color=LINES[number], label=name)
+    losses.set_ylabel("loss")
+    losses.legend(fontsize=9, frameon=False)
+    variety.plot(history["epoch"], history["diversity"], color=LINES[2])
+    variety.axhline(1, color="gray", linewidth=1, linestyle=":")
+    variety.set_ylim(0, max(1.2, 1.1 * float(np.nanmax(history["diversity"]))))
+    variety.annotate("real images", (1, 1), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                     ha="right", fontsize=8, color="dimgray")  # fmt: skip
+    variety.set_ylabel("diversity of the samples")
+    for one in (losses, variety):
+        one.set_xlabel("epoch")
+        one.xaxis.get_major_locator().set_params(integer=True)
+        tidy(one)
+    return figure
+
+
+def sample_grid(
+    samples: ArrayLike, rows: list[str] | None = None, *, columns: int = 8, title: str = "",
+    value_range: tuple[float, float] | None = None,
+) -> Figure:  # fmt: skip
+    """Images side by side, all in one window.
+
+    Args:
+        samples: (n, i, j[, k], c) images; of volumes the middle slice is shown.
+        rows: what each row of ``columns`` images is, written before it.
+        columns: images in a row.
+        title: a line above.
+        value_range: what is black and what is white; by default the least and greatest value of all.
+
+    Raises:
+        ValueError: as many names as there are no rows.
+    """
+    tiles = pictures(samples, value_range)
+    lines = -(-len(tiles) // columns)
+    if rows is not None and len(rows) != lines:
+        raise ValueError(f"Expected {lines} names for {len(tiles)} images in rows of {columns}. Received {len(rows)}.")
+    high, wide = tiles.shape[1:3]
+    width = 9.0
+    tall = (width - 1.2 * (rows is not None)) / columns / wide * high * lines
+    figure = new_figure(width, min(tall, 12.0) + 0.4 * bool(title) + 0.1)
+    panel = figure.add_subplot()
+    draw_tiles(panel, tiles, columns=columns)
+    if rows is not None:
+        panel.set_yticks([(number + 0.5) * high for number in range(lines)], rows, fontsize=9)
+        panel.tick_params(length=0)
+    panel.set_title(title, fontsize=11)
+    return figure
+
+
+def copies(
+    generated: ArrayLike, nearest: ArrayLike, ratios: ArrayLike, *, count: int = 8, flagged: ArrayLike | None = None
+) -> Figure:
+    """The generated images that lie most suspiciously near to a training image, each above that image.
+
+    Args:
+        generated: (n, i, j[, k], c).
+        nearest: (n, i, j[, k], c) the training image nearest to each.
+        ratios: (n,) of :func:`medlab.evaluate.memorization`; the lowest come first.
+        count: how many, at most.
+        flagged: (n,) bool; these have a red title.
+    """
+    ratios = np.asarray(ratios, float)
+    first = np.argsort(ratios, kind="stable")[:count]
+    marks = np.zeros(len(ratios), bool) if flagged is None else np.asarray(flagged, bool)
+    both = pictures(np.concatenate([np.asarray(generated)[first], np.asarray(nearest)[first]]))
+    figure = new_figure(1.15 * max(len(first), 4) + 0.3, 3.0)
+    panels = figure.subplots(2, len(first), squeeze=False)
+    for column, case in enumerate(first):
+        for row in range(2):
+            panels[row, column].imshow(both[row * len(first) + column], cmap="gray", vmin=0, vmax=1)
+            panels[row, column].set(xticks=[], yticks=[])
+        word, color = ("flagged\n", LINES[1]) if marks[case] else ("", "black")
+        panels[0, column].set_title(f"{word}{ratios[case]:.2f}", fontsize=9, color=color)
+    panels[0, 0].set_ylabel("generated", fontsize=9)
+    panels[1, 0].set_ylabel("nearest in\ntraining", fontsize=9)
+    return figure
+
+
+def pictures(samples: ArrayLike, value_range: tuple[float, float] | None = None) -> NDArray[np.float64]:
+    """Images (n, i, j[, k], c) as pictures (n, i, j[, 3]) from 0 to 1: the middle slice, the first or three channels.
+
+    Raises:
+        ValueError: another number of axes, or no image.
+    """
+    x = np.asarray(samples, np.float64)
+    if x.ndim not in (4, 5) or not len(x):
+        raise ValueError(f"Expected images of shape (n, i, j[, k], c), at least one. Received {x.shape}.")
+    if x.ndim == 5:
+        x = np.rot90(x[:, :, :, x.shape[3] // 2], axes=(1, 2))  # (i, j) of a volume stand upright, as a slice is shown
+    low, high = (np.nanmin(x), np.nanmax(x)) if value_range is None else value_range
+    x = np.clip((x - low) / (high - low if high > low else 1.0), 0, 1)
+    return x if x.shape[-1] == 3 else x[..., 0]
+
+
+def draw_tiles(panel: Axes, tiles: NDArray[np.float64], *, columns: int) -> None:
+    """Pictures in rows, without gaps, drawn into one panel."""
+    count, high, wide = tiles.shape[:3]
+    columns = min(columns, count)
+    lines = math.ceil(count / columns)
+    sheet = np.ones((lines * high, columns * wide, *tiles.shape[3:]))
+    for number, one in enumerate(tiles):
+        row, column = divmod(number, columns)
+        sheet[row * high : (row + 1) * high, column * wide : (column + 1) * wide] = one
+    panel.imshow(
+        sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal",
+        extent=(0, columns * wide, lines * high, 0),
+    )  # fmt: skip
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)

@@ -1,0 +1,33 @@
+"""The GAN's notebook: its numbers hold what must be true of them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.notebook
+
+
+def test_a_gan_is_trained_and_judged(tmp_path):
+    values = ["-p", "seconds", "null", "-p", "epochs", "40", "-p", "options", '{"n": 240, "severity": 0.5}']
+    words = ["run", "09_gan", *values, "-p", "width", "8", "--out", "x"]
+    done = subprocess.run([sys.executable, "-m", "medlab.cli", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "x" / "results.json").read_text())
+    assert found["epochs"] == 40
+    assert found["stopped"] is None
+    kid = found["kid"]
+    assert kid["1"][0] > 3 * kid["40"][0], "the samples came nearer to the real images"
+    assert kid["40"][0] > found["kid_unseen"], "but not as near as real images are"
+    assert all(low <= value <= high for value, low, high in kid.values())
+    assert len(found["diversity"]) == 40
+    assert found["planted_found"]
+    assert 0 <= found["recall"] <= 1
+    gain = found["gain"]
+    assert gain["difference"] == pytest.approx(found["auc"]["real and samples"] - found["auc"]["real"])
+    assert gain["low"] <= gain["difference"] <= gain["high"]
+    assert {path.stem for path in (tmp_path / "x" / "figures").glob("*.png")} == {
+        "09-real", "09-training", "09-samples", "09-copies", "09-latents"
+    }  # fmt: skip
+    assert (tmp_path / "x" / "gan" / "model.keras").is_file()

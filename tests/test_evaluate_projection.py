@@ -1,0 +1,67 @@
+"""Coordinates: PCA against the singular value decomposition, neighbors kept by t-SNE and UMAP, and clear refusals."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from medlab import evaluate
+
+
+def clusters(n: int = 60, d: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Three clusters far apart."""
+    y = np.arange(n) % 3
+    return np.random.default_rng(0).normal(size=(n, d)) + 12 * np.eye(d)[y], y
+
+
+def nearest_of_same_class(points, y):
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return np.mean(y[distances.argmin(axis=1)] == y)
+
+
+def test_pca_is_the_singular_value_decomposition():
+    x = np.random.default_rng(1).normal(size=(20, 3, 4)) * np.arange(1, 5)
+    u, s, axes = np.linalg.svd(x.reshape(20, 12) - x.reshape(20, 12).mean(axis=0), full_matrices=False)
+    signs = [np.sign(one[np.abs(one).argmax()]) for one in axes[:2]]
+    np.testing.assert_allclose(evaluate.project(x), u[:, :2] * s[:2] * signs, atol=1e-10)
+
+
+def test_pca_turns_no_axis_round_when_cases_come_twice():
+    x, _ = clusters()
+    np.testing.assert_allclose(evaluate.project(np.concatenate([x, x]))[:60], evaluate.project(x), atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.skipif(
+    importlib.util.find_spec("umap") is None, reason="needs umap-learn: pip install 'medlab[umap]'"))])  # fmt: skip
+def test_neighbors_stay_neighbors_and_seeds_give_the_same(method):
+    x, y = clusters()
+    points = evaluate.project(x, method=method, seed=3)
+    assert points.shape == (60, 2)
+    assert nearest_of_same_class(points, y) == 1
+    np.testing.assert_array_equal(points, evaluate.project(x, method=method, seed=3))
+
+
+def test_few_cases_lower_the_neighbors():
+    x, _ = clusters(6)
+    assert np.isfinite(evaluate.project(x, method="tsne", neighbors=15)).all()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("umap") is not None, reason="umap-learn is installed")
+def test_umap_without_its_package_says_what_to_do():
+    with pytest.raises(ValueError, match=r'pip install "medlab\[umap\]", or take method "tsne"'):
+        evaluate.project(clusters()[0], method="umap")
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: evaluate.project(x, method="lda"), "a method among pca, tsne, umap. Received 'lda'"),
+    (lambda x: evaluate.project(x[:2]), r"at least 3 cases. Received shape \(2, 60\)"),
+    (lambda x: evaluate.project(x[:, 0]), "at least 3 cases"),
+    (lambda x: evaluate.project(np.full_like(x, np.nan)), "finite features"),
+    (lambda x: evaluate.project(x, dimensions=4), "Expected 1, 2 or 3 dimensions of features with 60. Received 4"),
+    (lambda x: evaluate.project(x[:, :1]), "of features with 1. Received 2"),
+    (lambda x: evaluate.project(x, method="tsne", neighbors=1), "at least 2 neighbors. Received 1"),
+])  # fmt: skip
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(clusters()[0])

@@ -1,0 +1,67 @@
+"""A rehearsed loop of asking: what is compared with what, and the arithmetic of its tables."""
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from medlab import label, models
+
+
+def cases(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bright and dark images."""
+    generator = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    return (generator.normal(size=(n, 8, 8, 1)) + y[:, None, None, None]).astype(np.float32), y
+
+
+def make(seed: int):
+    return models.small_cnn((8, 8, 1), width=2, dropout=0.3, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def made() -> label.Simulation:
+    return label.simulate(
+        make, cases(30, 0), cases(40, 1), methods=("margin",), start=4, step=3, rounds=1, seeds=2, epochs=3,
+        progress=False,
+    )  # fmt: skip
+
+
+def test_methods_begin_alike_and_ask_for_so_many(made):
+    assert set(made.table["method"]) == {"random", "margin"}
+    assert made.table["labels"].tolist() == [4, 7] * 4
+    for seed in (0, 1):
+        first, other = made.asked["random", seed], made.asked["margin", seed]
+        np.testing.assert_array_equal(first[:4], other[:4])
+        assert set(first[:4] % 2) == {0, 1}
+        assert len(set(other.tolist())) == 7
+        begun = made.table.query("seed == @seed and round == 0")["auc"]
+        assert begun.nunique() == 1
+
+
+def test_the_tables_are_means_and_t_intervals_over_seeds(made):
+    wide = made.table.query("round == 1").pivot_table(index="seed", columns="method", values="auc")
+    gain = wide["margin"] - wide["random"]
+    half = t.ppf(0.975, 1) * gain.std(ddof=1) / np.sqrt(2)
+    row = made.gain.iloc[0]
+    np.testing.assert_allclose(
+        [row["gain"], row["low"], row["high"]], [gain.mean(), gain.mean() - half, gain.mean() + half]
+    )
+    mean = made.summary.query("method == 'margin' and labels == 7")["auc"].item()
+    assert mean == pytest.approx(wide["margin"].mean())
+    assert 0.2 < mean <= 1
+
+
+def test_errors():
+    pool = cases(20, 0)
+    with pytest.raises(ValueError, match=r"one label of each class at the start. Received start=1 for 2 classes"):
+        label.simulate(make, pool, pool, start=1, step=2, rounds=1, epochs=1)
+    with pytest.raises(ValueError, match=r"at most 20 labels in all.*= 34"):
+        label.simulate(make, pool, pool, start=4, step=10, rounds=3, epochs=1)
+    with pytest.raises(ValueError, match=r"methods among .*Received \['luck'\]"):
+        label.simulate(make, pool, pool, methods="luck", epochs=1)
+    with pytest.raises(ValueError, match=r"Expected epochs"):
+        label.simulate(make, pool, pool, start=4, step=2, rounds=1)
+    with pytest.raises(ValueError, match=r"different seeds"):
+        label.simulate(make, pool, pool, seeds=[1, 1], epochs=1)
+    with pytest.raises(ValueError, match=r"All 20 labels are 0"):
+        label.simulate(make, (pool[0], np.zeros(20, int)), pool, epochs=1)

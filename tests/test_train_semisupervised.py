@@ -1,0 +1,126 @@
+"""A few labels and many images without: the loss by hand, the batches, and what is learned from images alone."""
+
+import numpy as np
+import pytest
+
+from medlab import models, train
+from medlab.train.unlabeled.consistency import Consistent, together
+from medlab.train.unlabeled.semisupervised import copies
+from medlab.train.unlabeled.views import Beside
+from tests.test_train_unlabeled import stripes, tiny, values
+
+
+def softplus(value):
+    return np.log1p(np.exp(value))
+
+
+def test_the_loss_of_fixmatch_by_hand():
+    logits = np.array([[[0.0, 1.0], [0.0, 4.0], [0.0, 1.0], [0.0, -2.0], [0.0, 0.5]]], np.float32)
+    y = np.array([[1.0, 0.5]], np.float32)
+    # Labeled: softplus(-1). Weak answers 0.982 (class 1, sure) and 0.731 (not sure enough for 0.95).
+    wanted = softplus(-1.0) + 3 * 0.5 * (softplus(2.0) + 0) / 2
+    made = np.asarray(Consistent(2, weight=3.0, threshold=0.95)(y, logits))
+    np.testing.assert_allclose(made, [wanted], rtol=1e-5)
+
+
+def test_the_loss_of_the_mean_teacher_by_hand():
+    logits = np.array([[[0.0, -1.0], [0.0, 2.0], [0.0, -3.0]]], np.float32)
+    p = 1 / (1 + np.exp(-np.array([2.0, -3.0])))
+    wanted = softplus(-1.0) + 10 * (p[0] - p[1]) ** 2
+    made = np.asarray(Consistent(1, weight=10.0, threshold=None)(np.array([[0.0, 1.0]], np.float32), logits))
+    np.testing.assert_allclose(made, [wanted], rtol=1e-5)
+
+
+def test_the_answers_of_a_row_are_those_of_its_images():
+    model = tiny(3)
+    x, _ = stripes(10)
+    rows = x.reshape(2, 5, 16, 16, 1)
+    alone = np.asarray(model(x)).reshape(2, 5, 3)
+    for momentum in (None, 0.9):  # the follower starts as the network
+        made = np.asarray(together(model, (16, 16, 1), 2, momentum=momentum)(rows))
+        np.testing.assert_allclose(made, alone, atol=1e-5)
+
+
+def test_a_batch_holds_labeled_weak_and_strong_views_of_the_same_cases():
+    x = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1)
+    others = 100 + np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1)
+    data = Beside(
+        (x, np.arange(6) % 2), others, None, lambda x, keys: (x + 1000, None), batch_size=4, ratio=2, steps=5, ramp=2,
+        seed=0,
+    )  # fmt: skip
+    rows, y = zip(*(data[n] for n in range(5)), strict=True)
+    rows, y = np.concatenate(rows)[..., 0, 0, 0], np.concatenate(y)
+    assert rows.shape == (20, 5)
+    np.testing.assert_array_equal(rows[:, 0] % 2, y[:, 0])
+    np.testing.assert_array_equal(rows[:, 1:3] + 1000, rows[:, 3:])
+    assert np.bincount(rows[:, 0].astype(int)).min() == 3  # 20 draws of 6 cases, as even as can be
+    assert np.unique(rows[:, 1:3]).tolist() == list(range(100, 108))
+    assert y[0, 1] == pytest.approx(np.exp(-5))
+    data.start_epoch(2)
+    assert data[0][1][0, 1] == 1
+
+
+@pytest.mark.parametrize(("known", "guessed", "times"), [(10, 100, 10), (10, 3, 1), (10, 0, 1), (100, 151, 2)])
+def test_known_labels_are_not_drowned(known, guessed, times):
+    assert copies(known, guessed) == times
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "mean_teacher", "pseudo_label"])
+def test_images_without_labels_are_named_from_a_few_with_them(method, tmp_path):
+    x, y = stripes(96)
+    model = tiny()
+    made = train.fit_semisupervised(
+        model, (x[:8], y[:8]), x[8:], method=method, steps=40, epochs=4, batch_size=8, rounds=1, threshold=0.8,
+        learning_rate=0.03, progress=False, run=tmp_path, precision="float32",
+    )  # fmt: skip
+    assert made.probabilities.shape == (88, 2)
+    assert np.mean(made.probabilities.argmax(axis=1) == y[8:]) > 0.9
+    np.testing.assert_array_equal(made.taken, made.probabilities.max(axis=1) >= 0.8)
+    folder = tmp_path / "round1" if method == "pseudo_label" else tmp_path
+    again = models.load(folder / "model.keras")
+    np.testing.assert_allclose(np.asarray(again(x[:4])), np.asarray(model(x[:4])), atol=1e-4)
+    assert len(made.history) == (8 if method == "pseudo_label" else 4)
+    assert made.choices["labels"] == "8 of 96 images"
+
+
+def test_the_unlabeled_loss_moves_the_weights():
+    x, y = stripes(24)
+    made = []
+    for weight in (1e-9, 50.0):
+        model = tiny()
+        train.fit_semisupervised(
+            model, (x[:4], y[:4]), x[4:], method="mean_teacher", steps=6, epochs=1, batch_size=4, weight=weight,
+            progress=False, precision="float32",
+        )  # fmt: skip
+        made.append(values(model.get_layer("map"))[0])
+    assert np.abs(made[0] - made[1]).max() > 1e-4
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    x, y = stripes(24)
+    made = []
+    for _ in range(2):
+        model = tiny()
+        settings = {"steps": 6, "epochs": 2, "batch_size": 4, "progress": False}
+        made.append(train.fit_semisupervised(model, (x[:4], y[:4]), x[4:], **settings).probabilities)
+    np.testing.assert_array_equal(*made)
+    assert np.ptp(made[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"method": "guess"}, "Expected method to be one of"),
+        ({"unlabeled": np.zeros((0, 16, 16, 1))}, "at least one unlabeled image"),
+        ({"unlabeled": np.zeros((3, 12, 16, 1))}, "unlabeled image of shape"),
+        ({"unlabeled": np.full((3, 16, 16, 1), np.inf)}, "NaN, infinity"),
+        ({"threshold": 0.5}, "threshold above 1/2"),
+        ({"ratio": 0}, "ratio as a whole number"),
+        ({"steps": 2.5}, "steps as a whole number"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(wrong, said):
+    x, y = stripes(8)
+    settings = {"unlabeled": x, "progress": False, **wrong}
+    with pytest.raises(ValueError, match=said):
+        train.fit_semisupervised(tiny(), (x, y), settings.pop("unlabeled"), **settings)

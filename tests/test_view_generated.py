@@ -1,0 +1,132 @@
+"""Pictures of generated images: the right pixel in the right place, and what a slider does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medlab import view
+from medlab.view import generated, sampler
+from medlab.view.live_samples import LiveSamples
+
+
+class Linear:
+    """A generator whose images are known: 0.5 + the latents times a matrix."""
+
+    classes, value_range = 0, (-4.0, 5.0)
+
+    def __init__(self, matrix):
+        self.matrix = np.asarray(matrix, np.float32)
+
+    def latents(self, count, *, seed=0):
+        return np.random.default_rng(seed).standard_normal((count, len(self.matrix))).astype(np.float32)
+
+    def images(self, latents, labels=None):
+        return (0.5 + latents @ self.matrix).reshape(len(latents), 2, 3, 1)
+
+
+@pytest.fixture
+def linear():
+    matrix = np.zeros((4, 6))
+    matrix[2] = 0.6  # latent 2 makes the whole image brighter; latent 0 the first pixel alone
+    matrix[0, 0] = 0.3
+    return Linear(matrix)
+
+
+def test_sliders_go_along_what_changes_the_images_most(linear):
+    found = view.explore_samples(linear, directions=2, display=False)
+    # Singular vectors of the matrix, worked from its two rows: nearly latent 2, then nearly latent 0.
+    left, sizes, _ = np.linalg.svd(linear.matrix)
+    for number in range(2):
+        assert abs(found.directions[number] @ left[:, number]) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(found.changes, sizes[:2] / np.sqrt(6), rtol=1e-4)
+    assert found.directions[0][2] > 0.9
+    moved = found.at([2.0]) - found.at([0.0])
+    np.testing.assert_allclose(moved.ravel(), 2 * found.directions[0] @ linear.matrix, atol=1e-5)
+    assert found.widget is None
+
+
+def test_more_directions_than_latents_are_refused(linear):
+    with pytest.raises(ValueError, match="directions from 1 to 4"):
+        view.explore_samples(linear, directions=5, display=False)
+
+
+def test_the_widget_draws_what_the_sliders_say(linear):
+    found = view.explore_samples(linear, directions=2, display=False)
+    box = sampler._widget(found, None, linear.value_range)
+    picture, controls = box.children
+    first = picture.value
+    sliders = controls.children[:2]
+    sliders[0].value = 3.0
+    assert picture.value == sampler._png(generated.pictures(found.at([3.0, 0.0])[None], linear.value_range)[0])
+    assert picture.value != first
+    back = controls.children[-1].children[1]
+    back.click()
+    assert sliders[0].value == 0
+    assert picture.value == first
+    controls.children[-1].children[0].click()
+    assert picture.value != first
+
+
+def test_the_way_between_two_latents_keeps_their_length():
+    way = sampler.between(np.array([3.0, 0, 0]), np.array([0, 3.0, 0]), 5)
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), 3, rtol=1e-6)
+    np.testing.assert_allclose(way[1], [3 * np.cos(np.pi / 8), 3 * np.sin(np.pi / 8), 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sampler.between(np.array([1.0, 1]), np.array([2.0, 2]), 3)[1], [1.5, 1.5])
+
+
+def test_tiles_lie_in_rows():
+    images = np.arange(6, dtype=float)[:, None, None, None] * np.ones((1, 2, 3, 1)) / 5
+    figure = view.sample_grid(images, ["a", "b"], columns=3, value_range=(0, 1))
+    sheet = figure.axes[0].images[0].get_array()
+    assert sheet.shape == (4, 9)
+    np.testing.assert_allclose(sheet[::2, ::3], [[0, 0.2, 0.4], [0.6, 0.8, 1]])
+    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["a", "b"]
+    with pytest.raises(ValueError, match="Expected 2 names"):
+        view.sample_grid(images, ["a"], columns=3)
+
+
+def test_of_a_volume_the_middle_slice_is_shown_upright():
+    volume = np.zeros((1, 4, 6, 5, 1))
+    volume[0, 0, 5, 2, 0] = 1  # first i, last j, the middle k
+    picture = generated.pictures(volume)[0]
+    assert picture.shape == (6, 4)
+    assert picture[0, 0] == 1
+    assert picture.sum() == 1
+
+
+def test_a_constant_picture_is_drawn_and_no_image_is_refused():
+    assert generated.pictures(np.full((2, 3, 3, 1), 7.0)).tolist() == np.zeros((2, 3, 3)).tolist()
+    with pytest.raises(ValueError, match=r"images of shape \(n, i, j\[, k\], c\)"):
+        generated.pictures(np.zeros((3, 3)))
+
+
+def test_the_most_suspicious_come_first():
+    made = np.arange(4, dtype=float)[:, None, None, None] * np.ones((1, 2, 2, 1))
+    figure = view.copies(made, made[::-1], [0.9, 0.1, 0.5, 0.7], count=2, flagged=[False, True, False, False])
+    assert [panel.get_title() for panel in figure.axes[:2]] == ["flagged\n0.10", "0.50"]
+    # Of the four pictures drawn (1 and 2, their nearest 2 and 1) all share one window.
+    assert [float(panel.images[0].get_array()[0, 0]) for panel in figure.axes] == [0, 1, 1, 0]
+
+
+def test_the_curves_are_those_of_the_history():
+    history = pd.DataFrame({
+        "epoch": [1, 2, 3], "discriminator_loss": [2.0, 1.5, 1.0], "generator_loss": [0.0, 0.5, 0.7],
+        "diversity": [0.1, 0.6, 0.8],
+    })  # fmt: skip
+    figure = view.gan_training(history, np.random.default_rng(0).random((30, 8, 8, 1)))
+    tiles, losses, variety = figure.get_axes()
+    assert tiles.images[0].get_array().shape == (16, 96)
+    assert [line.get_ydata().tolist() for line in losses.lines] == [[2.0, 1.5, 1.0], [0.0, 0.5, 0.7]]
+    assert variety.lines[0].get_ydata().tolist() == [0.1, 0.6, 0.8]
+    assert "epoch 3" in tiles.get_title()
+
+
+def test_the_live_view_shows_the_samples_and_a_stop_button():
+    live = LiveSamples(10)
+    row = {"epoch": 1, "discriminator_loss": 2.0, "generator_loss": 0.0, "diversity": 0.1}
+    live.samples = np.random.default_rng(0).random((4, 8, 8, 1))
+    live.epoch(row, "one")
+    assert bytes(live.curves.value).startswith(b"\x89PNG")
+    assert live.step(1.5) is False
+    live.button.click()
+    assert live.step(1.6) is True
