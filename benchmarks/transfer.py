@@ -110,8 +110,8 @@ def phantoms(size: int, chosen: argparse.Namespace) -> tuple[np.ndarray, np.ndar
         held = np.load(chosen.cache)
         x, y = held["x"], held["y"]
     else:
-        cases = load.dataset(chosen.phantom, rank=2, n=chosen.phantoms, size=size, seed=5)
-        x, y = batches.arrays(cases, None)
+        cases = load.dataset(chosen.phantom, rank=2, n=chosen.phantoms, size=max(32, size), seed=5)
+        x, y = batches.arrays(cases, None, size=size)
         if chosen.cache:
             np.savez(chosen.cache, x=x, y=y)
     order = np.random.default_rng(0).permutation(len(y))

@@ -7,6 +7,9 @@ from medlab import label, models
 from medlab.backend import keras
 
 layers = keras.layers
+
+# On JAX Keras' get_weights hands variables to np.array, whose argument copy they do not know yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 LOG2 = np.log(2)
 
 

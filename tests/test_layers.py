@@ -41,7 +41,7 @@ ALLOWED = {
 }
 
 # Within a station of several floors: each imports itself and what stands before it.
-FLOORS = {"explain": ("asking", "maps", "checks")}
+FLOORS = {"explain": ("asking", "maps", "checks"), "train": ("unlabeled", "adversarial")}
 
 # Where each heavy package has its home: patterns of files.
 BACKENDS = [

@@ -30,8 +30,8 @@ def test_classes_change_image_and_judgment():
     latents = np.repeat(gan.latents(1), 3, axis=0)
     images = gan.images(latents, [0, 1, 2])
     spread = images[0].std()  # small in a fresh network
-    assert np.abs(images[0] - images[1]).max() > spread
-    assert np.abs(images[1] - images[2]).max() > spread
+    assert np.abs(images[0] - images[1]).max() > 0.1 * spread
+    assert np.abs(images[1] - images[2]).max() > 0.1 * spread
     logits = gan.discriminator.predict_on_batch([np.repeat(images[:1], 3, axis=0), np.arange(3, dtype=np.int32)])
     assert len(np.unique(np.round(logits, 9))) == 3
     np.testing.assert_array_equal(gan.images(latents), images)  # without labels the classes in turn
@@ -74,6 +74,8 @@ def test_batches_of_any_size_give_the_same_images():
 def test_the_same_seed_gives_the_same_networks():
     first, second, other = (models.gan((8, 8, 1), latent=4, width=2, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.sample(2, seed=5), second.sample(2, seed=5))
+    for one, two in zip(first.discriminator.variables, second.discriminator.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(two), one.path)  # also the spectral norm's vectors
     assert np.abs(first.sample(2, seed=5) - other.sample(2, seed=5)).max() > 1e-4
 
 

@@ -8,6 +8,9 @@ from medlab.backend import keras
 
 layers = keras.layers
 
+# On JAX Keras' get_weights hands variables to np.array, whose argument copy they do not know yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 
 def array(tensor) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor))

@@ -126,9 +126,7 @@ def test_pretraining_trains_the_features_and_leaves_the_head(task, tmp_path):
     x, _ = stripes(32)
     head = values(model.get_layer("logits"))
     stem = values(model.get_layer("map"))[0]
-    made = train.pretrain(
-        model, x, task=task, epochs=8, batch_size=8, learning_rate=0.01, progress=False, run=tmp_path
-    )
+    made = train.pretrain(model, x, task=task, epochs=8, batch_size=8, learning_rate=0.01, progress=False, run=tmp_path)
     assert made.model is model
     assert list(made.history["epoch"]) == list(range(1, 9))
     assert made.history["loss"].iloc[-3:].mean() < made.history["loss"].iloc[0]

@@ -115,7 +115,7 @@ def test_the_curves_are_those_of_the_history():
     })  # fmt: skip
     figure = view.gan_training(history, np.random.default_rng(0).random((30, 8, 8, 1)))
     tiles, losses, variety = figure.get_axes()
-    assert tiles.images[0].get_array().shape == (16, 96)
+    assert tiles.images[0].get_array().shape == (24, 96)
     assert [line.get_ydata().tolist() for line in losses.lines] == [[2.0, 1.5, 1.0], [0.0, 0.5, 0.7]]
     assert variety.lines[0].get_ydata().tolist() == [0.1, 0.6, 0.8]
     assert "epoch 3" in tiles.get_title()

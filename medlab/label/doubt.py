@@ -86,11 +86,11 @@ def suspects(y: ArrayLike, p: ArrayLike) -> Suspects:
     Raises:
         ValueError: lengths that differ, fewer labels than classes, labels of one class only, values that are no
             probabilities, probabilities that are alike for all cases, or probabilities that contradict the labels
-            more than chance does (below chance): then most labels are wrong, or the classes are swapped, and
+            (below chance by three standard errors): then most labels are wrong, or the classes are swapped, and
             confident learning, which takes most labels of each class for right, would point at the right ones.
 
     Warns:
-        UserWarning: probabilities that do not agree with the labels more than chance does.
+        UserWarning: probabilities that agree with the labels by less than two standard errors more than chance does.
 
     Source: Northcutt, Jiang and Chuang, J Artif Intell Res 2021;70:1373, sections 3.1 and 3.2.
     """
@@ -149,7 +149,7 @@ def _check(labels: NDArray[np.int64], values: NDArray[np.float64]) -> None:
     # How much likelier each case's label is than a label drawn from all: 0 on average where p knows nothing of y.
     above = values[np.arange(n), labels] - values @ shares
     mean, error = above.mean(), above.std(ddof=1) / np.sqrt(n)
-    if mean < -2 * error:
+    if mean < -3 * error:
         raise ValueError(
             f"The probabilities contradict the labels more than chance does: a label is on average {-mean:.3f} less "
             f"likely than one drawn at random (standard error {error:.3f}). Most labels are wrong, or the order of "

@@ -42,6 +42,7 @@ _HOME = {
 }
 
 __all__ = [
+    "GAN",
     "NETWORKS",
     "autoencoder",
     "backbone",
@@ -53,9 +54,8 @@ __all__ = [
     "densenet121",
     "encoder",
     "ensemble",
-    "latent_divergence",
-    "GAN",
     "gan",
+    "latent_divergence",
     "load",
     "make",
     "masked_autoencoder",

@@ -103,7 +103,7 @@ def gan(
     latent: int = 64,
     classes: int = 0,
     *,
-    width: int = 32,
+    width: int = 16,
     value_range: tuple[float, float] = (0.0, 1.0),
     spectral_norm: bool = True,
     seed: int = 0,
@@ -174,7 +174,9 @@ def _generator(
     x, inputs = noise, noise
     if classes:
         label = keras.Input((), dtype="int32", name="label")
-        x = layers.Concatenate(name="condition")([x, _embedding(build, classes, latent, "class_embedding")(label)])
+        # Few numbers beside the latents: as many would outweigh them, and each class become one image.
+        own = _embedding(build, classes, max(latent // 8, 1), "class_embedding")(label)
+        x = layers.Concatenate(name="condition")([x, own])
         inputs = [noise, label]
     size, first = math.prod(start) * widths[-1], _normal(build, "generator_start")
     x = layers.Dense(size, use_bias=False, kernel_initializer=first, name="start")(x)
@@ -225,13 +227,23 @@ def _discriminator(
     linear = layers.Dense(1, kernel_initializer=_normal(build, "discriminator_real"), name="real")
     logit = bounded(linear)(features)
     if not classes:
-        return keras.Model(image, logit, name="discriminator")
+        return _started(build, keras.Model(image, logit, name="discriminator"))
     label = keras.Input((), dtype="int32", name="label")
     # SpectralNormalization gives its output the type of its input: whole numbers would round the embedding.
     number = keras.ops.cast(label, "float32")
     own = bounded(_embedding(build, classes, features.shape[-1], "class_projection"))(number)
     match = layers.Dot(axes=1, name="class_match")([features, own])
-    return keras.Model([image, label], layers.Add(name="logits")([logit, match]), name="discriminator")
+    judged = layers.Add(name="logits")([logit, match])
+    return _started(build, keras.Model([image, label], judged, name="discriminator"))
+
+
+def _started(build: Builder, model: keras.Model) -> keras.Model:
+    """The model with vectors of the spectral norm that come from the seed, as Keras's own start does not."""
+    for layer in model.layers:
+        if isinstance(layer, layers.SpectralNormalization):
+            random = np.random.default_rng(build.layer_seed(layer.name))
+            layer.vector_u.assign(random.normal(0, 0.02, layer.vector_u.shape).astype(np.float32))
+    return model
 
 
 def _kernel(stride: tuple[int, ...]) -> tuple[int, ...]:

@@ -39,6 +39,9 @@ def denoising_autoencoder(
     of another kind, give ``noise=0`` and noisy images with clean ones as target:
     ``medlab.train.fit(model, (noisy, clean), loss="mean_squared_error", ...)``.
 
+    Where the noise is the model's own, train without a validation set, so that the last weights are kept: validation
+    has no noise, and the network that does nothing would be taken for the best.
+
     Coarse noise is white noise smoothed by two means in a row, so that it has no grid, and added independently to each
     channel. The paper's is drawn on a grid of 16 x 16 for images of 128 x 128 and enlarged, with deviation 0.2 for
     images from 0 to 1, where the image is not background.
@@ -56,9 +59,9 @@ def denoising_autoencoder(
         seed: start of the random weights and of the noise.
 
     Returns:
-        Layers ``noisy`` (the input with its noise), ``encode1`` (full size), ..., ``bottom``, ..., ``decode1`` (full
-        size), ``correction``, and ``reconstruction``, their sum with the noisy input, in the units of the images: the
-        network learns the noise alone, and starts with none (Zhang et al., IEEE TIP 2017;26:3142).
+        Layers ``noisy`` (the input with its noise; none at 0), ``encode1`` (full size), ..., ``bottom``, ...,
+        ``decode1`` (full size), ``correction``, and ``reconstruction``, their sum with the noisy input, in the units of
+        the images: the network learns the noise alone, and starts with none (Zhang et al., IEEE TIP 2017;26:3142).
 
     Raises:
         ValueError: a shape of another rank, a side below 4, an unknown kind, numbers out of range.

@@ -45,7 +45,8 @@ def with_head(
         dropout: share of features dropped in training, 0 to below 1.
         multi_label: one image may show several classes: always one logit a class.
         freeze: the shared layers stay as they are in training (a linear probe), batch statistics included. Keras keeps
-            this in the layers: ``model`` is frozen too, unless ``copy``; ``result.trainable = True`` undoes both.
+            this in the layers: ``model`` is frozen too, unless ``copy``; ``result.trainable = True`` undoes both. False
+            leaves each layer as it is, frozen ones frozen.
         copy: new layers with the same weights, so that ``model`` stays as it is: for several trials from one start.
         seed: start of the new layer's weights and of dropout.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from medlab.view.figures import LINES, Axes, Figure, new_figure, tidy
 
 
-def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 24) -> Figure:
+def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 36) -> Figure:
     """Samples, and below them both losses and the diversity against the epochs.
 
     Args:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.notebook
 
 def test_a_gan_is_trained_and_judged(tmp_path):
     values = ["-p", "seconds", "null", "-p", "epochs", "40", "-p", "options", '{"n": 240, "severity": 0.5}']
-    words = ["run", "09_gan", *values, "-p", "width", "8", "--out", "x"]
+    words = ["run", "09_gan", *values, "--out", "x"]
     done = subprocess.run([sys.executable, "-m", "medlab.cli", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "x" / "results.json").read_text())

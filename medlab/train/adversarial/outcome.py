@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLUMNS = ("epoch", "discriminator_loss", "generator_loss", "diversity", "seconds")
 
 COLLAPSED = 0.25
-"""Diversity below which the samples are called alike. Chosen: see benchmarks/gan.py for what good runs have."""
+"""Diversity below which the samples are called alike. Chosen: a good run had 0.5 and more, a collapsed one 0.2."""
 
 _SIDE = 16
 

@@ -57,7 +57,7 @@ class Training:
         self.job, gan = job, job.gan
         self.began = time.perf_counter()
         self.mean = keras.models.clone_model(gan.generator)
-        self.mean.set_weights(gan.generator.get_weights())
+        self.mean.set_weights([checkpoint.array(one) for one in gan.generator.weights])
         self.sampler = type(gan)(self.mean, gan.discriminator, gan.latent, gan.classes, gan.value_range)
         common = {"loss": loss, "changes": changes, "limits": gan.value_range}
         self.judge = DiscriminatorStep(gan.discriminator, [gan.generator], **common)
@@ -240,8 +240,10 @@ class Training:
     def _warn(self, row: dict[str, Any]) -> None:
         """A mode collapse: samples alike in three epochs running, once there was time to learn to tell them apart."""
         rows = self.state.rows
-        late = row["epoch"] >= max(3, self.job.epochs // 4)
-        if late and all(one["diversity"] < outcome.COLLAPSED for one in rows[-3:]) and not self.state.warnings:
+        late = row["epoch"] >= min(max(3, self.job.epochs // 4), 10)
+        last = [one["diversity"] for one in rows[-3:]]
+        stuck = last[-1] <= 1.1 * last[0] or last[-1] < outcome.COLLAPSED / 5  # a slow start still grows
+        if late and stuck and max(last) < outcome.COLLAPSED and not self.state.warnings:
             said = (
                 f"Epoch {row['epoch']}: the samples have {row['diversity']:.2f} of the diversity of real images: they "
                 "are alike (mode collapse). Train longer, take smaller learning rates, or more images."
