@@ -65,7 +65,7 @@ def row(x, y, x_test, judge, reference, classes, seed, arguments) -> str:
     precision, recall = ml.evaluate.precision_recall(reference, made[last])
     checked = ml.evaluate.memorization(x, x_test, fit.samples[last])
     copy = np.random.default_rng(seed).normal(x[:1], 0.01)
-    planted = ml.evaluate.memorization(x, x_test, np.concatenate([fit.samples[last], copy])).flagged[-1]
+    planted = not ml.evaluate.memorization(x, x_test, np.concatenate([fit.samples[last], copy])).passed
     least = fit.history["diversity"].iloc[len(fit.history) // 4 :].min()
     return (
         f"| {seed} | {last} | {fit.seconds:.0f} | {before} | {after} | {before.value / after.value:.0f} | "

@@ -148,17 +148,6 @@ def read(out: Path) -> dict[str, list[dict]]:
     return found
 
 
-def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean over seeds with a 95 % interval of Student's t; of a single seed without one."""
-    from scipy import stats
-
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return mean, np.nan, np.nan
-    half = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
-    return mean, mean - half, min(1.0, mean + half)
-
-
 def difference(rows: list[dict], others: list[dict]) -> tuple[float, float, float]:
     """Mean difference of AUC over the seeds that both have, with an interval over test cases and seeds drawn anew."""
     pairs = [(a, b) for a in rows for b in others if a["seed"] == b["seed"]]
@@ -194,18 +183,18 @@ def print_table(dataset: str, rows: list[dict]) -> None:
 
 
 def draw(tables: dict[str, list[dict]], path: Path) -> None:
-    """The curves as a figure."""
+    """The curves as a figure: means over the sets of labels, with whiskers from the least to the largest of them."""
     from medlab import view
 
     frames, shown = {}, [name for name in METHODS if "times" not in name]
-    for dataset, rows in tables.items():
+    for dataset, rows in sorted(tables.items(), key=lambda item: item[0].startswith("phantom:")):
         table, made = pd.DataFrame([row for row in rows if row["method"] in shown]), []
         for (method, share), group in table.groupby(["method", "share"]):
-            value, low, high = mean_with_interval(group["auc"].to_numpy())
+            values = group["auc"]
             made.append({"method": method, "share": share, "labels": int(group["labels"].iloc[0])})
-            made[-1] |= {"auc": value, "low": low, "high": high}
+            made[-1] |= {"auc": values.mean(), "low": values.min(), "high": values.max()}
         frames[dataset] = pd.DataFrame(made)
-    view.label_efficiency(frames).savefig(path, dpi=150)
+    view.label_efficiency(frames).savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

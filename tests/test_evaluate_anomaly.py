@@ -249,3 +249,35 @@ def test_results_of_other_cases_are_not_compared():
         evaluate.compare_anomalies(a, b)
     with pytest.raises(ValueError, match="Expected a metric"):
         evaluate.compare_anomalies(a, a, "iou")
+
+
+def test_intensity_does_not_depend_on_what_else_is_in_the_call():
+    x = np.array([[[1.0, 2.0], [5.0, -3.0]], [[9.0, -40.0], [5.0, 4.0]]])[..., None]
+    for settings in ({}, {"side": "dark"}, {"side": "both"}, {"reference": 1.0}):
+        alone = evaluate.intensity_maps(x[:1], smooth=0, **settings)[0]
+        np.testing.assert_array_equal(evaluate.intensity_maps(x, smooth=0, **settings)[0], alone)
+    np.testing.assert_allclose(evaluate.intensity_maps(x, smooth=0, reference=1.0)[0], [[0, 1], [4, 0]])
+    np.testing.assert_allclose(evaluate.intensity_maps(x, smooth=0, reference=1.0, side="dark")[0], [[0, 0], [0, 4]])
+    with pytest.raises(ValueError, match="Expected reference"):
+        evaluate.intensity_maps(x, reference=np.nan)
+
+
+@pytest.mark.parametrize("y", [[np.nan, 1], [-1, 1], ["a", "b"], [0, 2]])
+def test_labels_of_images_are_0_and_1(y):
+    with pytest.raises(ValueError, match="Expected 0 or 1 for each image"):
+        evaluate.anomalies(MIXED, y)
+
+
+def test_bad_validation_and_bad_comparisons_are_refused():
+    with pytest.raises(ValueError, match=r"validation as a pair \(maps, masks\)"):
+        evaluate.anomalies(MIXED, MIXED, ONES)
+    a = evaluate.anomalies(MIXED, MIXED, (ONES, ONES), n=20)
+    other = np.where(np.arange(4) < 2, MIXED, 0)  # the same sick images, another lesion
+    b = evaluate.anomalies(MIXED, other, (ONES, ONES), n=20)
+    with pytest.raises(ValueError, match="Their masks differ"):
+        evaluate.compare_anomalies(a, b, "dice")
+    with pytest.raises(ValueError, match="Received NoneType"):
+        evaluate.compare_anomalies(a, None)
+    for bad in ({"n": 0}, {"confidence": 2}):
+        with pytest.raises(ValueError, match="Expected"):
+            evaluate.compare_anomalies(a, a, "dice", **bad)

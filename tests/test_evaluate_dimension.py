@@ -47,6 +47,19 @@ def test_the_dimension_ignores_scale_turns_shifts_and_repeats(method):
     assert (other.n, other.left_out) == (400, 30)
 
 
+@pytest.mark.parametrize("method", ["twonn", "mle"])
+@pytest.mark.parametrize(("offset", "power"), [(2.0**23, 0), (2.0**30, 0), (0, 900), (0, -900), (2.0**30, 900)])
+def test_the_dimension_ignores_offsets_and_units_of_any_size(method, offset, power):
+    """In 20 values, where the search for neighbors squares them; multiples of 1 / 1024 are exact beside the offset."""
+    points = np.round(embedded(sphere(400, 5), 20, 5) * 1024) / 1024
+    one = evaluate.intrinsic_dimension(points, method=method)
+    other = evaluate.intrinsic_dimension(np.ldexp(points + offset, power), method=method)
+    assert other.value == pytest.approx(one.value, rel=1e-6)
+    assert evaluate.explained_variance(np.ldexp(points + offset, power))[0] == pytest.approx(
+        evaluate.explained_variance(points)[0], rel=1e-6
+    )
+
+
 def test_two_neighbors_by_hand():
     """On a line at 0, 1, 3, 7 the ratios are 3, 2, 3/2, 6/4: a slope through the origin, without the largest."""
     x = np.log([1.5, 1.5, 2.0])

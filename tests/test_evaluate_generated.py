@@ -102,6 +102,7 @@ def test_memorization_passes_on_new_images_and_finds_a_planted_copy():
     assert good.exact == 0
     copy = 3 * train[17:18] + 5 + np.random.default_rng(0).normal(0, 0.02, size=train[:1].shape)
     found = evaluate.memorization(train, held_out, np.concatenate([fresh, copy]))
+    assert not found.passed
     assert found.flagged[-1]
     assert found.nearest[-1] == 17
     assert found.ratios[-1] < 0.2
@@ -139,11 +140,62 @@ def test_ratios_by_hand():
     assert found.flagged.tolist() == [True, True]
 
 
-def test_constant_images_and_alike_training_images_have_an_answer():
-    train = np.ones((12, 4, 4, 1))  # all alike, and constant: nothing is nearer than anything else
-    found = evaluate.memorization(train, train.repeat(2, 0), np.zeros((2, 4, 4, 1)))
-    np.testing.assert_array_equal(found.ratios, 1)
-    assert np.isfinite(found.threshold)
+@pytest.mark.parametrize("unseen", [20, 100])
+@pytest.mark.parametrize("change", ["8 bits", "factors", "noise", "five", "ten"])
+def test_one_near_copy_among_many_new_images_fails(change, unseen):
+    random = np.random.default_rng(0)
+    train, held_out, fresh = smooth(200, 0), smooth(unseen, 1), smooth(199, 2)
+    noise = random.normal(size=train.shape)
+    copies = {
+        "8 bits": np.round(255 * train[:1] / train.max()) / 255 * train.max(),
+        "factors": train[:1] * (1 + 1e-5 * noise[:1]),
+        "noise": train[:1] + 0.01 * noise[:1],
+        "five": train[:5] + 0.01 * noise[:5],
+        "ten": train[:10] + 0.01 * noise[:10],
+    }[change]
+    assert evaluate.memorization(train, held_out, fresh).passed
+    found = evaluate.memorization(train, held_out, np.concatenate([fresh, copies]))
+    assert found.flagged[199:].all()
+    assert found.p_lowest < 0.01
+    assert not found.passed
+
+
+def test_new_images_fail_seldom():
+    """Normal points in 6 dimensions, of which none is a copy; 20 held-out ones only."""
+    random = np.random.default_rng(0)
+    lowest = [
+        evaluate.memorization(*(random.normal(size=(count, 6)) for count in (150, 20, 100))).p_lowest for _ in range(60)
+    ]
+    assert np.mean(np.array(lowest) <= 0.01) <= 0.05
+    assert np.median(lowest) > 0.2
+
+
+def test_held_out_images_that_were_trained_on_are_no_scale():
+    train, fresh = smooth(60, 0), smooth(20, 2)
+    near = train[:30] + np.random.default_rng(0).normal(0, 1e-3, size=train[:30].shape)
+    for leaked in (train[:30], near):
+        with pytest.raises(ValueError, match="30 of 30 held-out images are training images, or nearly so"):
+            evaluate.memorization(train, leaked, fresh)
+
+
+def test_training_images_that_repeat_count_once():
+    train, held_out, fresh = smooth(60, 0), smooth(40, 1), smooth(30, 2)
+    once = evaluate.memorization(train, held_out, fresh)
+    thrice = evaluate.memorization(train.repeat(3, 0), held_out, fresh)
+    np.testing.assert_allclose(thrice.ratios, once.ratios)
+    np.testing.assert_array_equal(thrice.nearest, 3 * once.nearest)
+    # Twenty times the same but for a trace of noise: a copy of it is still a copy.
+    random = np.random.default_rng(0)
+    often = np.concatenate([train[:1] + random.normal(0, 1e-4, size=(20, 12, 12, 1)), train[1:]])
+    found = evaluate.memorization(often, held_out, often[:1] + random.normal(0, 1e-3, size=(1, 12, 12, 1)))
+    assert found.ratios[0] < 0.05
+    assert not found.passed
+
+
+def test_training_images_that_are_all_alike_are_refused():
+    train = np.ones((12, 4, 4, 1))
+    with pytest.raises(ValueError, match="below the 1 different training images"):
+        evaluate.memorization(train, train.repeat(2, 0), np.zeros((2, 4, 4, 1)))
 
 
 @pytest.mark.parametrize("judge", [evaluate.fid, evaluate.kid, evaluate.precision_recall])
@@ -163,6 +215,13 @@ def test_settings_that_cannot_be_are_refused():
     good = np.random.default_rng(0).normal(size=(30, 3))
     with pytest.raises(ValueError, match=r"at least 4 images of each kind. Received 3"):
         evaluate.kid(good[:3], good)
+    for name, value in (("degree", 0), ("degree", 0.5), ("n", 1), ("n", 2.5), ("n", "a"), ("seed", -1)):
+        with pytest.raises(ValueError, match=f"{name} to be a whole number of at least"):
+            evaluate.kid(good, good, **{name: value})
+    with pytest.raises(ValueError, match="confidence between 0 and 1"):
+        evaluate.kid(good, good, confidence="a")
+    with pytest.raises(ValueError, match="too large for a kernel of degree 3"):
+        evaluate.kid(good * 1e60, good)
     with pytest.raises(ValueError, match="k from 1 to below the number of images"):
         evaluate.precision_recall(good[:3], good, k=3)
     with pytest.raises(ValueError, match="at least 20 held-out"):

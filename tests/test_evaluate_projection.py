@@ -47,6 +47,35 @@ def test_few_cases_lower_the_neighbors():
     assert np.isfinite(evaluate.project(x, method="tsne", neighbors=15)).all()
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("power", [-100, 100, 1000])
+def test_the_unit_does_not_matter(method, power):
+    """Powers of 2 leave every digit: 1e-30 ended the process, 1e300 gave no map."""
+    x, y = clusters(30, 8)
+    points = evaluate.project(np.ldexp(x, power), method=method)
+    unit = power if method == "pca" else 0
+    np.testing.assert_array_equal(points, np.ldexp(evaluate.project(x, method=method), unit))
+    assert nearest_of_same_class(np.ldexp(points, -unit), y) == 1
+
+
+def test_a_common_offset_does_not_matter():
+    x = np.round(clusters(30, 8)[0] * 1024) / 1024  # exact beside the offset
+    np.testing.assert_allclose(evaluate.project(x + 2.0**26), evaluate.project(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e300])
+def test_features_that_are_all_alike_lie_at_zero(value):
+    for method in ("pca", "tsne"):
+        np.testing.assert_array_equal(evaluate.project(np.full((9, 4), value), method=method), np.zeros((9, 2)))
+
+
+def test_a_constant_column_and_one_far_case_leave_a_finite_map():
+    x, _ = clusters(30, 8)
+    x[:, 3], x[0, 0] = 7, 1e30
+    for method in ("pca", "tsne"):
+        assert np.isfinite(evaluate.project(x, method=method)).all()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("umap") is not None, reason="umap-learn is installed")
 def test_umap_without_its_package_says_what_to_do():
     with pytest.raises(ValueError, match=r'pip install "medlab\[umap\]", or take method "tsne"'):
@@ -60,7 +89,12 @@ def test_umap_without_its_package_says_what_to_do():
     (lambda x: evaluate.project(np.full_like(x, np.nan)), "finite features"),
     (lambda x: evaluate.project(x, dimensions=4), "Expected 1, 2 or 3 dimensions of features with 60. Received 4"),
     (lambda x: evaluate.project(x[:, :1]), "of features with 1. Received 2"),
-    (lambda x: evaluate.project(x, method="tsne", neighbors=1), "at least 2 neighbors. Received 1"),
+    (lambda x: evaluate.project(x, method="tsne", neighbors=1), "at least 2 neighbors, a whole number. Received 1"),
+    (lambda x: evaluate.project(x, neighbors="5"), "at least 2 neighbors, a whole number. Received '5'"),
+    (lambda x: evaluate.project(x, neighbors=np.nan), "at least 2 neighbors, a whole number. Received nan"),
+    (lambda x: evaluate.project(x, dimensions=True), "Expected 1, 2 or 3 dimensions .* Received True"),
+    (lambda x: evaluate.project([["a", "b"]] * 4), "Expected features .* as numbers"),
+    (lambda x: evaluate.project(x, seed=-1), "seed .* Received -1"),
 ])  # fmt: skip
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):

@@ -184,3 +184,35 @@ def test_errors():
         label.next_cases(p, labeled=[7])
     with pytest.raises(ValueError, match=r"probabilities, or a model and images"):
         label.next_cases()
+
+
+def test_a_mask_of_zeros_and_ones_is_not_taken_for_numbers_of_cases():
+    p = np.array([0.5, 0.9, 0.4, 0.99, 0.55])
+    for mask in ([0, 1, 0, 0, 1], np.array([1, 1, 1, 0, 1])):
+        with pytest.raises(ValueError, match=r"5 numbers that are all 0 or 1.*give them as booleans"):
+            label.next_cases(p, count=1, labeled=mask)
+    with pytest.raises(ValueError, match=r"each once. Received 3, of which 2 differ"):
+        label.next_cases(p, count=1, labeled=[4, 2, 4])
+    assert sorted(label.next_cases(p, count=3, labeled=[0, 1]).indices) == [2, 3, 4]
+
+
+def test_core_set_measures_in_any_unit():
+    x = np.array([[0.0], [1], [3], [7]])
+    for power in (-900, 900):
+        chosen, distances = label.core_set(np.ldexp(x, power), count=3, labeled=[0])
+        assert chosen.tolist() == [3, 2, 1]
+        np.testing.assert_array_equal(np.ldexp(distances, -power), [7, 3, 1])
+
+
+def test_images_that_do_not_fit_and_other_slips_are_said():
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(1)])
+    for x in (np.zeros((2, 4, 4, 3)), np.zeros((2, 8, 8, 1)), np.full((2, 4, 4, 1), "a")):
+        with pytest.raises(ValueError, match=r"Expected finite images of the shape \(None, 4, 4, 1\)"):
+            label.dropout_draws(model, x)
+        with pytest.raises(ValueError, match=r"Expected finite images"):
+            label.next_cases(model, x, method="bald", count=1)
+    with pytest.raises(ValueError, match=r"anything with n cases .* Received int"):
+        label.next_cases(50, method="random")
+    for method in ("entropy", "random", "core_set"):
+        with pytest.raises(ValueError, match=r"seed to be a whole number of at least 0. Received -1"):
+            label.next_cases(np.full(5, 0.5), method=method, count=1, features=np.eye(5), seed=-1)

@@ -175,3 +175,11 @@ def test_errors():
         label.plant_errors([0, 0], 0.5)
     with pytest.raises(ValueError, match=r"wrong as \(n,\) booleans"):
         label.detection([0], [0, 1])
+
+
+def test_a_mask_of_zeros_and_ones_does_not_point_at_the_first_cases():
+    wrong = np.array([False, False, True, True])
+    with pytest.raises(ValueError, match=r"4 numbers that are all 0 or 1.*give them as booleans"):
+        label.detection([0, 0, 1, 1], wrong)
+    assert label.detection(np.array([0, 0, 1, 1]) == 1, wrong).found == 2
+    assert label.detection([2, 3], wrong).found == 2

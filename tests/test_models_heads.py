@@ -124,3 +124,12 @@ def test_errors():
     image = keras.Input((3,))
     with pytest.raises(ValueError, match=r"features before its last layer with weights"):
         models.with_head(keras.Model(image, layers.Dense(1)(image)), 2)
+
+
+@pytest.mark.parametrize("slip", [{"dropout": 1.5}, {"dropout": np.nan}, {"layer": "nothing"}, {"classes": 1}])
+def test_a_refusal_leaves_the_model_as_it_was(slip):
+    model = models.small_cnn((8, 8, 1), 2, width=2)
+    before = len(model.trainable_weights)
+    with pytest.raises(ValueError, match=r"Expected|There is no layer"):
+        models.with_head(model, **{"classes": 2, "freeze": True, **slip})
+    assert len(model.trainable_weights) == before > 0

@@ -183,3 +183,40 @@ def test_what_cannot_be_trained_on_is_refused(change, said):
 def test_labels_that_do_not_fit_are_refused(y, said):
     with pytest.raises(ValueError, match=said):
         train.fit_gan(small(3), squares(4)[0], y, epochs=1, **QUICK)
+
+
+def test_a_first_epoch_divergence_puts_the_given_weights_back():
+    x, _ = squares(64)
+    gan = small(spectral_norm=False)
+    before = [checkpoint.array(one) for network in (gan.generator, gan.discriminator) for one in network.weights]
+    with pytest.raises(train.GanDivergedError, match="first weights are put back"):
+        train.fit_gan(gan, x, epochs=3, learning_rate=1e6, **QUICK | {"batch_size": 8})
+    after = [checkpoint.array(one) for network in (gan.generator, gan.discriminator) for one in network.weights]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_partial_first_epoch_is_no_epoch_when_resumed(tmp_path, monkeypatch):
+    x, _ = squares(64)
+    settings = {"epochs": 2, "seed": 1, **QUICK}
+    whole = train.fit_gan(small(), x, **settings)
+    asked = iter([True])
+    with monkeypatch.context() as patch:
+        patch.setattr(training.GanProgress, "stop_asked", lambda *_: next(asked, False))
+        first = train.fit_gan(small(), x, run=tmp_path, **settings)
+    assert first.stopped == "stopped by hand"
+    assert len(first.samples[1]) == 16
+    # More time is no other setting.
+    again = train.fit_gan(small(), x, run=tmp_path, resume=True, max_seconds=1000, **settings)
+    pd.testing.assert_frame_equal(again.history.drop(columns="seconds"), whole.history.drop(columns="seconds"))
+    longer = train.fit_gan(small(), x, run=tmp_path, resume=True, max_seconds=2000, **settings)
+    assert len(longer.history) == 2
+
+
+def test_diversity_does_not_count_repeated_images(tmp_path):
+    """Each image four times: the real ones that are compared are all different."""
+    x, _ = squares(12)
+    plain = train.fit_gan(small(), x, epochs=1, **QUICK | {"batch_size": 12})
+    often = train.fit_gan(small(), x.repeat(4, 0), epochs=1, **QUICK | {"batch_size": 48})
+    assert 0 < often.history["diversity"].iloc[0] == pytest.approx(plain.history["diversity"].iloc[0], rel=0.5)
+    assert outcome.nearest(1e4 + np.repeat(np.eye(3), 2, axis=0)) == 0

@@ -1,11 +1,12 @@
 """A few labels and many images without: the loss by hand, the batches, and what is learned from images alone."""
 
+import keras
 import numpy as np
 import pytest
 
 from medlab import models, train
 from medlab.train.unlabeled.consistency import Consistent, together
-from medlab.train.unlabeled.semisupervised import copies
+from medlab.train.unlabeled.semisupervised import copies, parts_of
 from medlab.train.unlabeled.views import Beside
 from tests.test_train_unlabeled import stripes, tiny, values
 
@@ -80,7 +81,7 @@ def test_images_without_labels_are_named_from_a_few_with_them(method, tmp_path):
     again = models.load(folder / "model.keras")
     np.testing.assert_allclose(np.asarray(again(x[:4])), np.asarray(model(x[:4])), atol=1e-4)
     assert len(made.history) == (8 if method == "pseudo_label" else 4)
-    assert made.choices["labels"] == "8 of 96 images"
+    assert made.choices["labels"] == "8, beside 88 images without"
 
 
 def test_the_unlabeled_loss_moves_the_weights():
@@ -117,6 +118,10 @@ def test_the_same_seed_gives_the_same_numbers():
         ({"threshold": 0.5}, "threshold above 1/2"),
         ({"ratio": 0}, "ratio as a whole number"),
         ({"steps": 2.5}, "steps as a whole number"),
+        ({"momentum": 5.0}, "momentum from 0 to below 1"),
+        ({"weight": -3}, "weight of 0 or above"),
+        ({"threshold": "much"}, "threshold as a number"),
+        ({"unlabeled": None}, "at least one unlabeled image"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(wrong, said):
@@ -124,3 +129,68 @@ def test_what_cannot_be_trained_on_is_refused(wrong, said):
     settings = {"unlabeled": x, "progress": False, **wrong}
     with pytest.raises(ValueError, match=said):
         train.fit_semisupervised(tiny(), (x, y), settings.pop("unlabeled"), **settings)
+
+
+def test_a_softmax_at_the_end_is_refused_wherever_it_stands():
+    x, y = stripes(8)
+    inner = tiny(3)
+    image = keras.Input((16, 16, 1))
+    behind = keras.Model(image, keras.layers.Softmax()(inner(image)))
+    outer = keras.Model(image, behind(image))
+    for model in (behind, outer):
+        with pytest.raises(ValueError, match="ends in softmax"):
+            train.fit_semisupervised(model, (x, y), x, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "parts"), [(7, 4, 7), (150, 100, 75), (600, 10, 10), (1, 10, 1), (12, 5, 6)]
+)
+def test_steps_are_divided_without_a_rest(steps, epochs, parts):
+    assert parts_of(steps, epochs) == parts
+    assert steps % parts == 0
+
+
+def test_a_model_that_is_sure_of_nothing_says_so():
+    x, y = stripes(24)
+    with pytest.warns(UserWarning, match="No unlabeled image is sure enough"):
+        made = train.fit_semisupervised(
+            tiny(), (x[:4], y[:4]), x[4:], method="pseudo_label", steps=2, batch_size=4, threshold=1.0, progress=False
+        )  # fmt: skip
+    assert not made.taken.any()
+    assert set(made.history["round"]) == {0}
+
+
+def test_pseudo_labels_are_resumed_from_the_first_weights(tmp_path):
+    x, y = stripes(24)
+    start = values(tiny())
+    made = []
+    for name, stops in (("whole", None), ("cut", 1)):
+        model = tiny()
+        model.set_weights(start)
+        settings = {"method": "pseudo_label", "steps": 4, "epochs": 2, "batch_size": 4, "threshold": 0.51, "rounds": 1}
+        settings |= {"progress": False, "run": tmp_path / name}
+        if stops is not None:
+            with pytest.raises(KeyboardInterrupt):
+                train.fit_semisupervised(model, (x[:4], y[:4]), x[4:], weak=Interrupted(), **settings)
+        train.fit_semisupervised(model, (x[:4], y[:4]), x[4:], weak=still, resume=stops is not None, **settings)
+        made.append(values(model))
+    for one, other in zip(*made, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def still(x, keys):
+    """No change."""
+    return x, None
+
+
+class Interrupted:
+    """No change, until someone presses Ctrl-C in the second round."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, keys):
+        self.calls += 1
+        if self.calls > 6:
+            raise KeyboardInterrupt
+        return x, None

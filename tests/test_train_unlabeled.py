@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from medlab import models, train
 from medlab.train.unlabeled import tasks
@@ -179,9 +181,6 @@ def test_what_was_hidden_is_filled_in_better_than_by_the_mean():
 
 
 def test_the_linear_probe_is_the_logistic_regression_on_the_features():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     x, y = stripes(40)
     y = (y + (np.arange(40) % 4 == 3)).astype(int)  # three classes
     for classes, truth in ((2, (y > 0).astype(int)), (3, y)):
@@ -199,6 +198,56 @@ def test_the_linear_probe_is_the_logistic_regression_on_the_features():
             np.testing.assert_allclose(p, wanted, atol=2e-3)
         np.testing.assert_array_equal(before, values(model.get_layer("map"))[0])
         assert made.strength == 0.5
+
+
+def test_a_layer_without_bias_is_fitted_through_zero():
+    image = keras.Input((4, 4, 1))
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 1, (60, 4, 4, 1)).astype(np.float32)
+    y = (x[:, 0, 0, 0] > x[:, 0, 1, 0]).astype(int)  # a plane through 0 tells them apart
+    for units in (1, 2):
+        model = keras.Model(image, keras.layers.Dense(units, use_bias=False)(keras.layers.Flatten()(image)))
+        train.linear_probe(model, (x, y), strength=100.0)
+        out = np.asarray(model(x))
+        assert np.mean((out[:, -1] > (0 if units == 1 else out[:, 0])) == y) == 1
+
+
+def test_the_last_layer_of_a_sequential_model_is_found():
+    x, y = stripes(30)
+    dense = [keras.layers.Dense(8, name="features"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), *dense])
+    train.pretrain(model, x, epochs=1, batch_size=8, progress=False)
+    train.linear_probe(model, (x, y), strength=1.0)
+    standard = StandardScaler().fit_transform(np.asarray(keras.Sequential(model.layers[:-1])(x)))
+    wanted = LogisticRegression(C=1.0, max_iter=1000).fit(standard, y).decision_function(standard)
+    np.testing.assert_allclose(np.asarray(model(x))[:, 0], wanted, atol=5e-3)
+    assert np.ptp(wanted) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: models.small_cnn((16, 16, 1), 3, width=4, multi_label=True), "several labels a case"),
+        (lambda: ending("tanh"), "ends in tanh"),
+        (lambda: keras.Sequential([keras.layers.Dense(1)]), "knows its input"),
+    ],
+)
+def test_what_is_no_classifier_of_one_class_is_not_probed(model, said):
+    x, y = stripes(8)
+    with pytest.raises(ValueError, match=said):
+        train.linear_probe(model(), (x, y))
+
+
+def ending(activation):
+    """A linear classifier with an activation at its end."""
+    image = keras.Input((16, 16, 1))
+    return keras.Model(image, keras.layers.Dense(1, activation)(keras.layers.Flatten()(image)))
+
+
+def test_images_that_are_not_standardized_are_spoken_of():
+    x = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 1))
+    with pytest.warns(UserWarning, match="shown as 0"):
+        train.pretrain(tiny(), x, task="masked", epochs=1, progress=False)
 
 
 def test_two_logits_of_two_classes_are_fitted_too():
@@ -234,8 +283,8 @@ def test_the_spread_is_one_for_codes_in_every_direction_and_zero_for_one():
     from medlab.train.unlabeled.pretraining import spread_of
 
     codes = np.repeat(np.vstack([np.eye(4), -np.eye(4)])[:, None], 2, axis=1)
-    assert spread_of(lambda x: codes, np.zeros((8, 1))) == pytest.approx(1)
-    assert spread_of(lambda x: np.ones((8, 2, 4)), np.zeros((8, 1))) == pytest.approx(0)
+    assert spread_of(lambda x, **_: codes, np.zeros((8, 1))) == pytest.approx(1)
+    assert spread_of(lambda x, **_: np.ones((8, 2, 4)), np.zeros((8, 1))) == pytest.approx(0)
 
 
 def test_a_collapse_is_said():

@@ -14,11 +14,15 @@ SHARES = (0.01, 0.05, 0.25, 1.0)
 
 def table(methods=("supervised", "masked", "FixMatch"), shares=SHARES) -> pd.DataFrame:
     rows = [
-        {"method": method, "share": share, "labels": round(4708 * share), "auc": 0.8 + 0.03 * place + 0.02 * number,
-         "low": 0.79 + 0.03 * place, "high": 0.85 + 0.03 * place}
+        {"method": method, "share": share, "labels": round(4708 * share), "auc": 0.8 + 0.03 * place + 0.01 * number,
+         "low": 0.79 + 0.03 * place + 0.01 * number, "high": 0.85 + 0.03 * place + 0.01 * number}
         for number, method in enumerate(methods) for place, share in enumerate(shares)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def costs(**changed) -> pd.DataFrame:
+    return pd.DataFrame({"way": ["a", "a"], "size": [8, 16], "memory_mb": 1.0, "seconds": 1.0}).assign(**changed)
 
 
 def curves(panel):
@@ -30,7 +34,7 @@ def test_each_line_runs_through_its_scores():
     panel = view.label_efficiency(table()).axes[0]
     lines = curves(panel)
     for number, line in enumerate(lines):
-        np.testing.assert_allclose(line.get_ydata(), [0.8 + 0.03 * k + 0.02 * number for k in range(4)])
+        np.testing.assert_allclose(line.get_ydata(), [0.8 + 0.03 * k + 0.01 * number for k in range(4)])
         np.testing.assert_allclose(line.get_xdata(), SHARES, rtol=0.06)  # side by side, but near their share
     assert len(lines) == 3
     low, high = panel.collections[0].get_segments()[1][:, 1]
@@ -57,7 +61,7 @@ def test_eight_methods_are_told_apart_without_color_and_alike_in_every_panel():
 
 def test_direct_labels_do_not_overlap_and_stay_in_the_figure():
     names = [f"method {number}" for number in range(8)]
-    same = table(names).assign(auc=0.9)  # all end at one point
+    same = table(names).assign(auc=0.9, low=0.89, high=0.91)  # all end at one point
     figure = view.label_efficiency({"a": same, "b": table(names)}, title="title")
     figure.draw_without_rendering()
     for panel in figure.axes:
@@ -69,6 +73,40 @@ def test_direct_labels_do_not_overlap_and_stay_in_the_figure():
     assert sorted(ends) == names
 
 
+README = ("supervised", "masked, fine-tuned", "SimCLR, linear probe", "SimCLR, fine-tuned", "pseudo-labels",
+          "mean teacher", "FixMatch", "SimCLR, then mean teacher")  # fmt: skip
+
+
+def boxes_apart(boxes) -> bool:
+    return not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_seven_shares_and_long_names_print_over_nothing():
+    part = table(README, (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)).assign(auc=0.95, low=0.93, high=0.97)
+    figure = view.label_efficiency({"one": part, "other": part})
+    for panel in figure.axes:
+        ticks = [one.get_window_extent() for one in panel.get_xticklabels()]
+        names = [one.get_window_extent() for one in panel.texts if one.get_text()]
+        assert (len(ticks), len(names)) == (7, 8)
+        assert boxes_apart(ticks)
+        assert boxes_apart(names)
+        assert panel.bbox.width / figure.dpi > 3.4
+    assert max(box.x1 for box in names) <= figure.bbox.x1
+
+
+def test_near_sizes_print_over_nothing():
+    sizes = (16, 32, 64, 96, 112, 128)
+    frame = pd.DataFrame({"way": "full 3-D", "size": sizes, "memory_mb": np.power(sizes, 3.0), "seconds": 1.0})
+    for panel in view.cost_of_dimensions(frame).axes:
+        assert [one.get_text().strip() for one in panel.get_xticklabels()] == [f"{one}" for one in sizes]
+        assert boxes_apart([one.get_window_extent() for one in panel.get_xticklabels()])
+
+
+def test_shares_without_a_number_of_labels_say_only_the_share():
+    panel = view.label_efficiency(table().assign(labels=np.nan)).axes[0]
+    assert [one.get_text() for one in panel.get_xticklabels()] == ["1 %", "5 %", "25 %", "100 %"]
+
+
 def test_labels_move_no_farther_than_they_must():
     np.testing.assert_allclose(budgets._spread(np.array([0.1, 0.5, 0.9]), 0.2), [0.1, 0.5, 0.9])
     np.testing.assert_allclose(budgets._spread(np.array([0.5, 0.5, 0.5]), 0.1), [0.4, 0.5, 0.6])
@@ -78,8 +116,8 @@ def test_labels_move_no_farther_than_they_must():
 def test_the_reference_runs_through_the_panel():
     panel = view.label_efficiency(table(), reference="masked").axes[0]
     (band,) = panel.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.88, 0.94))
-    assert [line.get_ydata()[0] for line in panel.lines if len(line.get_xdata()) == 2] == pytest.approx([0.91])
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.89, 0.95))
+    assert [line.get_ydata()[0] for line in panel.lines if len(line.get_xdata()) == 2] == pytest.approx([0.9])
 
 
 def test_a_method_without_an_interval_or_a_score_has_none():
@@ -119,6 +157,17 @@ def test_costs_are_drawn_on_logarithmic_axes():
     (lambda t: view.cost_of_dimensions(pd.DataFrame(columns=["way", "size", "memory_mb", "seconds"])), "no row"),
     (lambda t: view.cost_of_dimensions(pd.DataFrame({"way": ["a"], "size": 8, "memory_mb": 0, "seconds": 1})),
      "Expected costs above 0"),
+    (lambda t: view.label_efficiency({}), "Expected a DataFrame, or .* Received none"),
+    (lambda t: view.label_efficiency([1, 2]), "Received list"),
+    (lambda t: view.label_efficiency(t.assign(auc="x")), "Expected numbers in the columns share, labels, auc"),
+    (lambda t: view.label_efficiency(t.assign(auc=np.nan)), "at least one AUC"),
+    (lambda t: view.label_efficiency(t.assign(auc=1.5)), "AUC from 0 to 1. The table has 1.5"),
+    (lambda t: view.label_efficiency({"x": t.assign(auc=0.99)}), "within its interval. The table of 'x' has 0.99"),
+    (lambda t: view.cost_of_dimensions(costs(seconds="a")), "Expected numbers in the columns size, memory_mb, seconds"),
+    (lambda t: view.cost_of_dimensions(costs(seconds=np.nan)), "only NaN in seconds"),
+    (lambda t: view.cost_of_dimensions(costs(seconds=np.inf)), "Expected costs above 0, finite"),
+    (lambda t: view.cost_of_dimensions(costs(size=0)), "Expected sizes above 0"),
+    (lambda t: view.cost_of_dimensions([{"way": "a"}]), "Expected a DataFrame. Received list"),
 ])  # fmt: skip
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):

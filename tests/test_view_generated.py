@@ -78,8 +78,8 @@ def test_tiles_lie_in_rows():
     images = np.arange(6, dtype=float)[:, None, None, None] * np.ones((1, 2, 3, 1)) / 5
     figure = view.sample_grid(images, ["a", "b"], columns=3, value_range=(0, 1))
     sheet = figure.axes[0].images[0].get_array()
-    assert sheet.shape == (4, 9)
-    np.testing.assert_allclose(sheet[::2, ::3], [[0, 0.2, 0.4], [0.6, 0.8, 1]])
+    assert sheet.shape == (5, 11)  # a gap of one pixel
+    np.testing.assert_allclose(sheet[::3, ::4], [[0, 0.2, 0.4], [0.6, 0.8, 1]])
     assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="Expected 2 names"):
         view.sample_grid(images, ["a"], columns=3)
@@ -90,7 +90,7 @@ def test_of_a_volume_the_middle_slice_is_shown_upright():
     volume[0, 0, 5, 2, 0] = 1  # first i, last j, the middle k
     picture = generated.pictures(volume)[0]
     assert picture.shape == (6, 4)
-    assert picture[0, 0] == 1
+    assert picture[0, 3] == 1  # the patient's left, on the right
     assert picture.sum() == 1
 
 
@@ -115,7 +115,7 @@ def test_the_curves_are_those_of_the_history():
     })  # fmt: skip
     figure = view.gan_training(history, np.random.default_rng(0).random((30, 8, 8, 1)))
     tiles, losses, variety = figure.get_axes()
-    assert tiles.images[0].get_array().shape == (24, 96)
+    assert tiles.images[0].get_array().shape == (26, 107)
     assert [line.get_ydata().tolist() for line in losses.lines] == [[2.0, 1.5, 1.0], [0.0, 0.5, 0.7]]
     assert variety.lines[0].get_ydata().tolist() == [0.1, 0.6, 0.8]
     assert "epoch 3" in tiles.get_title()
@@ -130,3 +130,49 @@ def test_the_live_view_shows_the_samples_and_a_stop_button():
     assert live.step(1.5) is False
     live.button.click()
     assert live.step(1.6) is True
+
+
+def test_volumes_are_shown_as_slices_are():
+    x = np.zeros((1, 12, 10, 7, 1), np.float32)
+    x[0, 2:4, 7:9, 3] = 1
+    x[0, 2, 2, 3] = 0.5
+    shown = view.slice_image(x[0], axis="axial", window=(0.5, 1))
+    np.testing.assert_allclose(generated.pictures(x)[0], shown[..., 0] / 255, atol=0.005)
+    assert np.argwhere(generated.pictures(x)[0] == 1).min(0).tolist() == [1, 8]
+
+
+def test_what_cannot_be_drawn_is_refused(linear):
+    x, history = np.zeros((3, 4, 4, 1)), pd.DataFrame({"epoch": []})
+    for call, says in (
+        (lambda: view.sample_grid(x, columns=0), "columns to be a whole number"),
+        (lambda: view.sample_grid(x, value_range="a"), "value_range as"),
+        (lambda: view.gan_training(history, x), "history of at least one epoch"),
+        (lambda: view.copies(x, x[:1], [1, 2, 3]), r"Received \[1, 3\]"),
+        (lambda: view.copies(x, x, [1, 2, 3], flagged=[True]), r"Received \[1, 3\]"),
+        (lambda: view.explore_samples(linear, display=False).at([0] * 9), "up to 4 finite steps"),
+        (lambda: view.explore_samples(linear, display=False).at(1), "up to 4 finite steps"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
+
+
+def test_the_sampler_keeps_its_label():
+    class Labeled(Linear):
+        classes = 2
+
+        def images(self, latents, labels=None):
+            return super().images(latents) + 10 * labels
+
+    found = view.explore_samples(Labeled(np.eye(4, 6)), label=1, display=False)
+    assert found.at([0]).mean() - found.at([0], label=0).mean() == pytest.approx(10, rel=1e-5)
+
+
+def test_a_grid_grows_with_its_rows_and_leaves_gaps():
+    x = np.zeros((160, 8, 8, 1))
+    x[0] = 1
+    short, tall = (view.sample_grid(x[:count], columns=4).get_figheight() for count in (8, 160))
+    assert (tall - 0.1) / (short - 0.1) == pytest.approx(20, rel=1e-6)
+    sheet = view.sample_grid(x[:8], columns=4).axes[0].images[0].get_array()
+    assert sheet.shape == (17, 35)
+    assert (sheet[8] == 1).all()
+    assert sheet[9:, :8].max() == 0

@@ -156,3 +156,28 @@ def test_errors():
     shown.give(0)
     with pytest.raises(ValueError, match=r"All 1 cases are done"):
         shown.give(0)
+
+
+@pytest.mark.parametrize("window", [(-600, 1500), (40, 0.01), (2000, 4000), None])
+def test_the_sliders_reach_the_window_that_was_asked_for(jupyter, window):
+    """Images from -200 to 300: the picture beside the buttons is that of the static one."""
+    import ipywidgets
+
+    from medlab.view import slices
+
+    x = np.linspace(-200, 300, 64, dtype=np.float32).reshape(1, 8, 8, 1)
+    shown = view.label_cases(x, [0], CLASSES, window=window)
+    center, width = only(shown.widget, ipywidgets.FloatSlider)
+    wanted = slices.auto_window(x[0]) if window is None else window
+    assert (center.value, width.value) == pytest.approx(wanted)
+
+
+def test_an_image_without_values_is_said(jupyter):
+    import ipywidgets
+
+    x = images()
+    x[3] = np.nan
+    shown = view.label_cases(x, [3, 1], CLASSES)
+    assert [panel.get_title() for panel in shown.figure.axes] == ["case 3 (all NaN)", "case 1"]
+    (where,) = only(shown.widget, ipywidgets.HTML)
+    assert where.value == "<b>Case 3 (all NaN)</b>, 1 of 2"

@@ -141,3 +141,20 @@ def test_volumes_one_point_and_points_without_a_place_are_shown():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(*four())
+
+
+def test_cases_that_all_lie_at_one_point_are_counted():
+    where = np.array([[2.0, 3], [2, 3], [np.nan, 0], [2, 3]])
+    texts = [one.get_text() for one in view.latent_map(where).figure.axes[0].texts]
+    assert texts == ["all 3 cases lie at this point"]
+    assert not view.latent_map(four()[0]).figure.axes[0].texts
+    assert not view.latent_map(where[:1]).figure.axes[0].texts
+
+
+def test_values_that_are_missing_are_said(live):
+    where, images = four()
+    images[0], images[2, 0, :3] = np.nan, np.nan
+    found = view.latent_map(where, images=images)
+    said = {panel.get_title()[3:] for panel in found.figure.axes[1:] if panel.images}
+    assert said == {"case 0\nall NaN", "case 1", "case 2\n20 % NaN", "case 3"}
+    assert live[0].texts == ["case 0, all NaN", "case 1", "case 2, 20 % NaN", "case 3"]

@@ -127,6 +127,7 @@ def test_one_epoch_and_volumes():
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda x, y: view.reconstructions({}), "at least one column"),
+    (lambda x, y: view.reconstructions([x]), "columns of pictures by name, .* Received list"),
     (lambda x, y: view.reconstructions({"a": x[:0]}), "at least one image"),
     (lambda x, y: view.reconstructions({"a": x, "b": y[:1]}), "as many pictures of 'b' as images, 2. Received 1"),
     (lambda x, y: view.reconstructions({"a": x, "b": y[:, :4]}), r"'b' in the shape of 'a', \(8, 8\). Received \(4, 8"),

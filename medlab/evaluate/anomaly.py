@@ -97,29 +97,43 @@ def anomaly_maps(
 
 
 def intensity_maps(
-    x: ArrayLike, *, side: str = "bright", smooth: float = 1.0, inside: ArrayLike | None = None
+    x: ArrayLike,
+    *,
+    side: str = "bright",
+    smooth: float = 1.0,
+    inside: ArrayLike | None = None,
+    reference: float | None = None,
 ) -> NDArray[np.float32]:
     """(n, i, j[, k]) how bright each pixel is: what a plain threshold would go by, the first baseline to beat.
 
     Args:
         x: (n, i, j[, k], c) images, standardized alike.
-        side: ``"bright"``: above the darkest pixel of all images; ``"dark"``: below the brightest; ``"both"``: away
-            from the median of each image within ``inside``.
+        side: ``"bright"``: above the reference; ``"dark"``: below it; ``"both"``: away from it.
         smooth: as :func:`anomaly_maps`.
         inside: as :func:`anomaly_maps`.
+        reference: value that has 0, one for all, so that maps of several calls share a scale: the least value of the
+            training images for bright lesions, the greatest for dark ones; what lies on its other side has 0 too.
+            None: of each image its own darkest pixel, its brightest, or its median within ``inside``.
 
     Raises:
-        ValueError: as :func:`anomaly_maps`.
+        ValueError: as :func:`anomaly_maps`; a reference that is no finite number.
     """
     gray = _images(x, "images").mean(axis=-1)
     if side not in SIDES:
         raise ValueError(f"Expected side to be one of {SIDES}. Received {side!r}.")
-    if side == "both":
+    if reference is not None:
+        number = isinstance(reference, int | float | np.number) and not isinstance(reference, bool)
+        if not number or not np.isfinite(reference):
+            raise ValueError(f"Expected reference as a finite value of the images, or None. Received {reference!r}.")
+        zero = np.full(len(gray), reference, np.float32)
+    elif side == "both":
         within = np.ones(gray.shape, bool) if inside is None else _inside(inside, gray.shape)
-        middle = [np.median(image[part]) if part.any() else 0.0 for image, part in zip(gray, within, strict=True)]
-        values = np.abs(gray - np.reshape(middle, (-1, *[1] * (gray.ndim - 1))))
+        zero = [np.median(image[part]) if part.any() else 0.0 for image, part in zip(gray, within, strict=True)]
     else:
-        values = gray - gray.min() if side == "bright" else gray.max() - gray
+        flat = gray.reshape(len(gray), -1)
+        zero = flat.min(axis=1) if side == "bright" else flat.max(axis=1)
+    values = gray - np.reshape(zero, (-1, *[1] * (gray.ndim - 1)))
+    values = np.abs(values) if side == "both" else np.maximum(values if side == "bright" else -values, 0)
     return _finished(values, smooth, inside)
 
 

@@ -6,6 +6,7 @@ Out: :class:`Anomalies`. It makes no maps; see :mod:`medlab.evaluate.anomaly`.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,7 @@ class Anomalies:
     _group: NDArray[np.int64] | None = None
     _counts: NDArray[np.float64] | None = None
     _cells: NDArray[np.float64] | None = None
+    _marked: int | None = None
 
     def __getitem__(self, metric: str) -> float:
         """One value: ``result["auc"]``."""
@@ -138,6 +140,8 @@ def anomalies(
         return Anomalies(_table(rows), np.nan, np.nan, np.nan, scores, y, len(y), patients, notes, group)
     if validation is None:
         raise ValueError("Expected validation=(maps, masks) of other cases: the threshold of the Dice is chosen there.")
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(f"Expected validation as a pair (maps, masks). Received {type(validation).__name__}.")
     known = _pair(*validation, "validation")
     if not known[1].any():
         raise ValueError("Expected a validation case with a mask that is not empty: the threshold is chosen on it.")
@@ -154,7 +158,7 @@ def anomalies(
     ]
     return Anomalies(
         _table(rows), threshold, validation_dice, float(cells[~y, 1].mean()), scores, y, len(y), patients, notes,
-        group, counts, cells,
+        group, counts, cells, zlib.crc32(np.packbits(masks)),
     )  # fmt: skip
 
 
@@ -177,12 +181,18 @@ def compare_anomalies(
     Raises:
         ValueError: other cases, an unknown metric.
     """
+    interval.check_level(confidence, n)
+    for one in (first, second):
+        if not isinstance(one, Anomalies):
+            raise ValueError(f"Expected two results of evaluate.anomalies. Received {type(one).__name__}.")
     if metric not in METRICS:
         raise ValueError(f"Expected a metric among {', '.join(METRICS)}. Received {metric!r}.")
     if first.n != second.n or not np.array_equal(first.y, second.y) or not np.array_equal(first._group, second._group):
         raise ValueError(f"Expected two results of the same cases. Received {first.n} and {second.n} other ones.")
     if metric != "auc" and (first._counts is None or second._counts is None):
         raise ValueError(f"Expected results with masks for {metric}. Without them there is the auc alone.")
+    if metric != "auc" and first._marked != second._marked:
+        raise ValueError("Expected two results of the same cases. Their masks differ.")
     if metric == "auc":
         ranks = [_ranks(one.scores) for one in (first, second)]
         return comparison.compare(first.y, *ranks, groups=first._group, confidence=confidence)
@@ -206,6 +216,8 @@ def _table(rows: dict[str, tuple[float, ...]]) -> pd.DataFrame:
 def _pair(maps: ArrayLike, masks: ArrayLike, name: str) -> tuple[NDArray, NDArray[np.bool_]]:
     maps, masks = anomaly.checked_maps(maps), np.asarray(masks)
     if masks.ndim == 1 and name == "test" and len(masks) == len(maps):
+        if masks.dtype.kind not in "biuf" or not np.isin(masks, (0, 1)).all():
+            raise ValueError(f"Expected 0 or 1 for each image, or masks. Received {np.unique(masks)[:5].tolist()}.")
         return maps, masks > 0
     if masks.shape != maps.shape:
         raise ValueError(f"Expected {name} masks of the maps' shape {maps.shape}. Received {masks.shape}.")

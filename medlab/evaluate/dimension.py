@@ -46,7 +46,8 @@ def intrinsic_dimension(x: ArrayLike, *, method: str = "twonn", neighbors: int =
     gives 16.5 (TwoNN) and 15.2 from 2,000 points.
 
     Args:
-        x: (n, ...) features or images, n at least 4 different ones; flattened.
+        x: (n, ...) features or images, n at least 4 different ones; flattened. A common offset and the unit do not
+            matter, as far as float64 tells the points apart.
         method: ``"twonn"`` or ``"mle"``.
         neighbors: of each point, for ``"mle"``: 3 or more, fewer than there are points. More average more, over a
             larger neighborhood.
@@ -100,9 +101,8 @@ def explained_variance(x: ArrayLike, components: int | None = None) -> NDArray[n
     most = min(n - 1, d)
     if components is not None and not 1 <= components <= most:
         raise ValueError(f"Expected 1 to {most} components of {n} points with {d} values. Received {components}.")
-    centered = points - points.mean(axis=0)
     # The smaller of the two products has the same eigenvalues.
-    product = centered @ centered.T if n < d else centered.T @ centered
+    product = points @ points.T if n < d else points.T @ points
     variances = np.clip(np.linalg.eigvalsh(product)[::-1][:most], 0, None)
     if not np.ptp(points, axis=0).any():
         raise ValueError("Expected points that differ. All are alike: there is no variance to explain.")
@@ -130,7 +130,26 @@ def _flat(x: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"Expected points (n, ...), at least two. Received shape {points.shape}.")
     if not np.isfinite(points).all():
         raise ValueError("Expected finite values. Some are NaN or infinite.")
-    return points.reshape(len(points), -1)
+    return centered(points.reshape(len(points), -1))[0]
+
+
+def centered(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """(n, d) finite points less their mean, brought near a standard deviation of 1, and the power of 2 taken out.
+
+    Squares of what comes out neither overflow nor vanish, whatever the unit. Powers of 2 leave every digit as it is.
+    """
+    first = _power(np.abs(points).max())
+    points = np.ldexp(points, -first)
+    points = points - points.mean(axis=0)
+    second = _power(np.abs(points).max())
+    points = np.ldexp(points, -second)
+    third = _power(np.sqrt((points**2).mean()))
+    return np.ldexp(points, -third), first + second + third
+
+
+def _power(value: float) -> int:
+    """The power of 2 that ``value`` lies near; 0 for 0."""
+    return int(np.frexp(value)[1])
 
 
 def _different(x: ArrayLike) -> tuple[NDArray[np.float64], int]:
@@ -143,9 +162,11 @@ def _distances(points: NDArray[np.float64], neighbors: int) -> NDArray[np.float6
     """(n, neighbors) distances of each point to its nearest others, ascending, above 0."""
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=neighbors).fit(points)
-    distances = found.kneighbors()[0]
-    return np.maximum(distances, np.finfo(np.float64).tiny)
+    found = NearestNeighbors(n_neighbors=min(neighbors + 2, len(points) - 1)).fit(points)
+    nearest = found.kneighbors(return_distance=False)
+    # The search takes |a|² - 2ab + |b|², which loses small distances: those of the cases found are computed anew.
+    distances = np.stack([np.linalg.norm(points - points[one], axis=1) for one in nearest.T], axis=1)
+    return np.maximum(np.sort(distances, axis=1)[:, :neighbors], np.finfo(np.float64).tiny)
 
 
 def _two_neighbors(distances: NDArray[np.float64], trimmed: float) -> tuple[float, float, float]:

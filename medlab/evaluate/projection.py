@@ -10,6 +10,8 @@ import importlib.util
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate.dimension import centered
+
 METHODS = ("pca", "tsne", "umap")
 
 
@@ -32,7 +34,8 @@ def project(
 
     Returns:
         (n, dimensions). PCA's axes come in the order of their variance; each points where its largest weight is
-        positive, so that the same features give the same picture.
+        positive, so that the same features give the same picture. Features that are all alike give zeros, by any
+        method. t-SNE and UMAP see the features without their common offset and unit.
 
     Raises:
         ValueError: too few cases, values that are not finite, an unknown method, more dimensions than the features
@@ -41,25 +44,39 @@ def project(
     Source: van der Maaten and Hinton, Journal of Machine Learning Research 9 (2008); McInnes, Healy and Melville,
         arXiv:1802.03426 (2018).
     """
-    points = np.asarray(features, np.float64)
     if method not in METHODS:
         raise ValueError(f"Expected a method among {', '.join(METHODS)}. Received {method!r}.")
+    try:
+        points = np.asarray(features, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("Expected features (n, ...) as numbers, as many for each case.") from None
     if points.ndim < 2 or len(points) < 3 or points.size == 0:
         raise ValueError(f"Expected features (n, ...) of at least 3 cases. Received shape {points.shape}.")
     if not np.isfinite(points).all():
         raise ValueError("Expected finite features. Some are NaN or infinite.")
     points = points.reshape(len(points), -1)
-    if dimensions not in (1, 2, 3) or dimensions > points.shape[1]:
-        raise ValueError(f"Expected 1, 2 or 3 dimensions of features with {points.shape[1]}. Received {dimensions}.")
-    if neighbors < 2:
-        raise ValueError(f"Expected at least 2 neighbors. Received {neighbors}.")
+    if not _whole(dimensions) or dimensions not in (1, 2, 3) or dimensions > points.shape[1]:
+        raise ValueError(f"Expected 1, 2 or 3 dimensions of features with {points.shape[1]}. Received {dimensions!r}.")
+    if not _whole(neighbors) or neighbors < 2:
+        raise ValueError(f"Expected at least 2 neighbors, a whole number. Received {neighbors!r}.")
+    if not _whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"Expected a seed from 0 to {2**32 - 1}, a whole number. Received {seed!r}.")
+    if method == "umap":
+        _find_umap()
+    if not np.ptp(points, axis=0).any():
+        return np.zeros((len(points), dimensions))
+    points, power = centered(points)
     if method == "pca":
-        return _principal(points, dimensions)
+        return np.ldexp(_principal(points, dimensions), power)
     if points.shape[1] > 50 and len(points) > 50:
         points = _principal(points, 50)
     if method == "tsne":
         return _tsne(points, dimensions, neighbors, seed)
     return _umap(points, dimensions, neighbors, seed)
+
+
+def _whole(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _principal(points: NDArray[np.float64], dimensions: int) -> NDArray[np.float64]:
@@ -77,19 +94,22 @@ def _tsne(points: NDArray[np.float64], dimensions: int, neighbors: int, seed: in
 
     made = TSNE(
         dimensions, perplexity=min(float(neighbors), (len(points) - 1) / 3), random_state=seed,
-        init="pca" if points.shape[1] >= dimensions and np.ptp(points) else "random",
+        init="pca",
     )  # fmt: skip
     # Threads that wait for each other at every one of 1,000 steps take a hundred times as long on a busy machine.
     with threadpool_limits(1 if len(points) < 1000 else None):
         return np.asarray(made.fit_transform(points), np.float64)
 
 
-def _umap(points: NDArray[np.float64], dimensions: int, neighbors: int, seed: int) -> NDArray[np.float64]:
+def _find_umap() -> None:
     if importlib.util.find_spec("umap") is None:
         raise ValueError(
             'Expected the package umap-learn for method "umap". It is not installed: pip install "medlab[umap]", '
             'or take method "tsne".'
         )
+
+
+def _umap(points: NDArray[np.float64], dimensions: int, neighbors: int, seed: int) -> NDArray[np.float64]:
     import warnings
 
     with warnings.catch_warnings():

@@ -95,6 +95,8 @@ def restoration(
         ValueError: as :func:`psnr`; an unknown name in ``against``.
     """
     interval.check_level(confidence, n)
+    if not isinstance(images, Mapping):
+        raise ValueError(f"Expected images as a dict of name -> images. Received {type(images).__name__}.")
     if not images or (against is not None and against not in images):
         raise ValueError(
             f"Expected against to be one of {', '.join(images) or 'at least one image'}. Received {against!r}."
@@ -147,8 +149,14 @@ def denoise_classically(
         name of ``FILTERS`` -> images of the shape of ``x``.
 
     Raises:
-        ValueError: as :func:`psnr`.
+        ValueError: as :func:`psnr`; no pair of validation images, ``most`` below 1, ``low`` not finite.
     """
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(f"Expected validation as a pair (noisy, clean). Received {type(validation).__name__}.")
+    if isinstance(most, bool) or not hasattr(most, "__index__") or most < 1:
+        raise ValueError(f"Expected most to be a whole number of at least 1. Received {most!r}.")
+    if not isinstance(low, int | float | np.number) or not np.isfinite(low):
+        raise ValueError(f"Expected low as a finite number. Received {low!r}.")
     noisy, clean = (np.asarray(part, np.float32)[:most] for part in validation)
     _checked(clean, noisy, span)
     x = np.asarray(x, np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medlab.label import information, spread
+from medlab.label import information, received, spread
 
 METHODS = ("entropy", "margin", "bald", "core_set", "random")
 
@@ -68,6 +68,7 @@ def next_cases(
     """
     if method not in METHODS:
         raise ValueError(f"Expected method to be one of {METHODS}. Received {method!r}.")
+    seed = received.whole_number(seed, 0, "seed")
     if method in ("core_set", "random"):
         return _without_scores(given, x, method, count, labeled, features, seed)
     from medlab import evaluate
@@ -112,8 +113,10 @@ def _without_scores(
             features = explain.features(given, _images(x))
         return Next(*spread.core_set(features, count=count, labeled=labeled, seed=seed), method)
     cases = next((one for one in (x, features, None if _is_model(given) else given) if one is not None), None)
-    if cases is None:
-        raise ValueError('Expected anything with n cases for method="random". Received none.')
+    if cases is None or not hasattr(cases, "__len__") or not np.shape(cases):
+        raise ValueError(
+            f'Expected anything with n cases for method="random", such as images. Received {type(cases).__name__}.'
+        )
     known = spread.labeled_mask(labeled, len(cases))
     count = spread.at_most(count, known)
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(~known))[:count]

@@ -61,10 +61,13 @@ def dropout_draws(
         raise ValueError(
             f"Expected a functional or Sequential Keras model of one input and one output, built. Received {model!r}."
         )
-    images = np.asarray(x)
-    if images.ndim != len(model.inputs[0].shape) or not len(images) or not np.isfinite(images).all():
+    images, wanted = np.asarray(x), model.inputs[0].shape
+    fits = images.ndim == len(wanted) and all(
+        asked in (None, there) for asked, there in zip(wanted[1:], images.shape[1:], strict=True)
+    )
+    if not fits or not len(images) or images.dtype.kind not in "biuf" or not np.isfinite(images).all():
         raise ValueError(
-            f"Expected finite images of the shape {model.inputs[0].shape}, at least one. Received {images.shape}."
+            f"Expected finite images of the shape {wanted}, at least one. Received {images.shape}, {images.dtype}."
         )
     multi_label = model.name.endswith("_multi_label") if multi_label is None else multi_label
     before, after = _halves(_drawing(model, seed))

@@ -38,9 +38,11 @@ def core_set(
     values = values.astype(np.float64)
     known = labeled_mask(labeled, len(values))
     count = at_most(count, known)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(received.whole_number(seed, 0, "seed"))
     order = generator.permutation(len(values))  # decides between equal distances
-    values, known = values[order], known[order]
+    # Squares neither overflow nor vanish near 1; a power of 2 leaves every digit of the distances.
+    power = int(np.frexp(np.abs(values).max())[1])
+    values, known = np.ldexp(values, -power)[order], known[order]
     nearest = np.full(len(values), np.inf)
     for center in np.flatnonzero(known):
         nearest = np.minimum(nearest, _distances(values, center))
@@ -51,14 +53,15 @@ def core_set(
         chosen[number], distances[number] = order[new], nearest[new]
         nearest = np.minimum(nearest, _distances(values, new))
         nearest[new] = -np.inf
-    return chosen, np.where(np.isinf(distances), np.nan, distances)
+    return chosen, np.ldexp(np.where(np.isinf(distances), np.nan, distances), power)
 
 
 def labeled_mask(labeled: ArrayLike | None, n: int) -> NDArray[np.bool_]:
     """(n,) whether a case has a label, from numbers of cases or from (n,) booleans.
 
     Raises:
-        ValueError: numbers outside 0 to n - 1, or booleans of another length.
+        ValueError: numbers outside 0 to n - 1, one of them twice, booleans of another length, or n numbers that are all
+            0 or 1, which look like booleans.
     """
     if labeled is None:
         return np.zeros(n, bool)
@@ -71,6 +74,16 @@ def labeled_mask(labeled: ArrayLike | None, n: int) -> NDArray[np.bool_]:
         raise ValueError(
             f"Expected labeled as numbers of cases from 0 to {n - 1}, or {n} booleans. Received "
             f"{given.dtype} of shape {given.shape}."
+        )
+    if len(given) == n > 1 and given.max() <= 1:
+        raise ValueError(
+            f"Expected numbers of cases, or {n} booleans. Received {n} numbers that are all 0 or 1: if they say which "
+            "cases are meant, give them as booleans (values == 1)."
+        )
+    if len(np.unique(given)) < len(given):
+        raise ValueError(
+            f"Expected numbers of cases, each once. Received {len(given)}, of which {len(np.unique(given))} differ; if "
+            f"there is one value a case, give {n} booleans."
         )
     mask = np.zeros(n, bool)
     mask[given] = True

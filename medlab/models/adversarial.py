@@ -45,6 +45,8 @@ class GAN:
         """``count`` draws from the standard normal distribution, (count, latent); the same seed gives the same."""
         if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
             raise ValueError(f"Expected count to be a whole number of at least 1. Received {count!r}.")
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
+            raise ValueError(f"Expected seed to be a whole number of at least 0. Received {seed!r}.")
         return np.random.default_rng(seed).standard_normal((count, self.latent)).astype(np.float32)
 
     def images(
@@ -60,6 +62,8 @@ class GAN:
         Raises:
             ValueError: latents of another size, or labels that do not fit.
         """
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"Expected batch_size to be a whole number of at least 1. Received {batch_size!r}.")
         latents = np.asarray(latents, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent:
             raise ValueError(f"Expected latents of shape (n, {self.latent}). Received {latents.shape}.")
@@ -138,7 +142,12 @@ def gan(
             raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received {value!r}.")
     if classes == 1:
         raise ValueError("Expected classes=0 for images of one kind, or 2 and more. Received 1.")
-    low, high = (float(value) for value in value_range)
+    if not isinstance(spectral_norm, bool | np.bool_):
+        raise ValueError(f"Expected spectral_norm as True or False. Received {spectral_norm!r}.")
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected value_range as (lowest, highest), finite. Received {value_range!r}.") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"Expected value_range as (lowest, highest), finite. Received {value_range!r}.")
     image_shape, latent, classes, width = tuple(map(int, image_shape)), int(latent), int(classes), int(width)

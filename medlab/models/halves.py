@@ -52,12 +52,18 @@ def latent_divergence(model: keras.Model, x: ArrayLike, *, batch_size: int = 64)
         batch_size: images at a time.
 
     Raises:
-        ValueError: the model is no :func:`vae`, or there is no image.
+        ValueError: the model is no :func:`vae`; no image, images of another shape or with NaN; a batch size below 1.
     """
     parts = [_layer(model, name).output for name in ("latent", "log_variance")]
     x = np.asarray(x, np.float32)
     if not len(x):
         raise ValueError(f"Expected at least one image. Received x {x.shape}.")
+    if x.shape[1:] != tuple(model.input_shape[1:]):
+        raise ValueError(f"Expected images (n, *{tuple(model.input_shape[1:])}). Received {x.shape}.")
+    if not np.isfinite(x).all():
+        raise ValueError("Expected finite images. Received NaN or infinity.")
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f"Expected batch_size to be a whole number of at least 1. Received {batch_size!r}.")
     both = keras.Model(model.input, parts)
     total = np.zeros(parts[0].shape[-1])
     for start in range(0, len(x), batch_size):

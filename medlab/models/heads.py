@@ -60,6 +60,8 @@ def with_head(
     outputs = count_outputs(classes, multi_label=multi_label)
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(f"Expected a functional or Sequential Keras model, built. Received {model!r}.")
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise ValueError(f"Expected dropout from 0 to below 1. Received {dropout!r}.")
     if copy:
         model = _copied(model)
     features = _reach(_cut(model, layer))
@@ -71,20 +73,19 @@ def with_head(
         )
     start = model.inputs[0] if len(model.inputs) == 1 else model.input
     trunk = keras.Model(start, features)
-    if freeze:
-        for one in trunk.layers:
-            one.trainable = False
     taken = {one.name for one in trunk.layers}
     if rank > 2:
         features = _AVERAGES[rank](name=_free("average", taken))(features)
     build = Builder(rank=2, norm=None, seed=seed)
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ValueError(f"Expected dropout from 0 to below 1. Received {dropout!r}.")
     if dropout:
         features = layers.Dropout(dropout, seed=build.layer_seed("dropout"), name=_free("dropout", taken))(features)
     weights = keras.initializers.GlorotUniform(seed=build.layer_seed("logits"))
     logits = layers.Dense(outputs, kernel_initializer=weights, name=_free("logits", taken))(features)
-    return keras.Model(start, logits, name=network_name(model.name.removesuffix("_multi_label"), multi_label))
+    made = keras.Model(start, logits, name=network_name(model.name.removesuffix("_multi_label"), multi_label))
+    if freeze:  # last: an error above leaves the model as it was
+        for one in trunk.layers:
+            one.trainable = False
+    return made
 
 
 @dataclass(frozen=True)

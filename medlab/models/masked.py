@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from medlab.backend import keras
 from medlab.models.blocks import Builder, check_input
 
@@ -44,15 +46,26 @@ def masked_autoencoder(
         Layers ``hidden`` (n, i, j[, k], 1), ``seen``, ``code`` (the encoder's output), ``reconstruction``.
 
     Raises:
-        ValueError: shapes that do not fit, a share outside 0 to 1, or a patch that leaves fewer than 4 patches.
+        ValueError: shapes that do not fit, a share outside 0 to 1, a width below 1, an encoder that is no model of such
+            images, or a patch that leaves fewer than 4 patches.
     """
     rank = check_input(input_shape, smallest=8, network="masked_autoencoder")
     sides, channels = tuple(input_shape[:-1]), input_shape[-1]
-    if isinstance(hidden, bool) or not isinstance(hidden, int | float) or not 0 < hidden < 1:
+    if isinstance(hidden, bool) or not isinstance(hidden, int | float | np.number) or not 0 < hidden < 1:
         raise ValueError(f"Expected hidden as a share above 0 and below 1. Received {hidden!r}.")
     patch = max(2, round(min(sides) / 7)) if patch is None else patch
-    if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
+    if isinstance(patch, bool) or not hasattr(patch, "__index__") or patch < 1:
         raise ValueError(f"Expected patch as a whole number of pixels of at least 1. Received {patch!r}.")
+    if isinstance(width, bool) or not hasattr(width, "__index__") or width < 1:
+        raise ValueError(f"Expected width as a whole number of at least 1. Received {width!r}.")
+    if encoder is not None:
+        if not isinstance(encoder, keras.Model):
+            raise ValueError(f"Expected encoder as a Keras model, or None. Received {type(encoder).__name__}.")
+        taken = encoder.input_shape[1:] if isinstance(encoder.input_shape, tuple) else ()
+        given = tuple(input_shape)
+        if len(taken) != len(given) or any(one not in (None, two) for one, two in zip(taken, given, strict=True)):
+            raise ValueError(f"Expected an encoder of images {given}. It takes {encoder.input_shape}.")
+    hidden, patch, width = float(hidden), int(patch), int(width)
     if math.prod(-(-side // patch) for side in sides) < 4:
         raise ValueError(f"Expected a patch that leaves at least 4 patches in {sides}. Received {patch}.")
     if encoder is None:

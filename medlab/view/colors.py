@@ -86,3 +86,11 @@ HEAT_COLORS = _table((20, 10, 130), (110, 0, 168), (180, 40, 140), (225, 98, 95)
 SIGNED_COLORS = np.concatenate(
     [_table((84, 39, 136), (255, 255, 255), count=128), _table((255, 255, 255), (179, 88, 6), count=128)]
 )
+
+
+def nan_note(array: np.ndarray) -> str:
+    """What a caption says of values that have no gray and are painted magenta: ``"all NaN"``, ``"3 % NaN"`` or ""."""
+    share = float(np.isnan(array).mean()) if array.dtype.kind == "f" else 0.0
+    if not share:
+        return ""
+    return "all NaN" if share == 1 else f"{100 * share:.2g} % NaN" if share < 0.995 else "over 99 % NaN"

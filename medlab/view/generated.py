@@ -21,7 +21,13 @@ def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 36) 
         history: with the columns epoch, discriminator_loss, generator_loss and diversity.
         samples: (n, i, j[, k], c) images after the last epoch; of volumes the middle slice is shown.
         count: how many of them, at most.
+
+    Raises:
+        ValueError: an empty history, or a count below 1.
     """
+    if not len(history):
+        raise ValueError("Expected a history of at least one epoch. Received an empty one.")
+    _at_least_one(count=count)
     figure = new_figure(9.0, 5.4)
     above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     tiles = pictures(samples)[:count]
@@ -33,7 +39,7 @@ def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 36) 
     for number, (column, name, dashes) in enumerate(styles):
         losses.plot(history["epoch"], history[column], dashes, color=LINES[number], label=name)
     losses.set_ylabel("loss")
-    losses.legend(fontsize=9, frameon=False)
+    losses.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     variety.plot(history["epoch"], history["diversity"], color=LINES[2])
     variety.axhline(1, color="gray", linewidth=1, linestyle=":")
     variety.set_ylim(0, max(1.2, 1.1 * float(np.nanmax(history["diversity"]))))
@@ -61,8 +67,9 @@ def sample_grid(
         value_range: what is black and what is white; by default the least and greatest value of all.
 
     Raises:
-        ValueError: as many names as there are no rows.
+        ValueError: as many names as there are no rows, no column, or a range that is none.
     """
+    _at_least_one(columns=columns)
     tiles = pictures(samples, value_range)
     lines = -(-len(tiles) // columns)
     if rows is not None and len(rows) != lines:
@@ -70,11 +77,12 @@ def sample_grid(
     high, wide = tiles.shape[1:3]
     width = 9.0
     tall = (width - 1.2 * (rows is not None)) / columns / wide * high * lines
-    figure = new_figure(width, min(tall, 12.0) + 0.4 * bool(title) + 0.1)
+    figure = new_figure(width, tall + 0.4 * bool(title) + 0.1)
     panel = figure.add_subplot()
     draw_tiles(panel, tiles, columns=columns)
     if rows is not None:
-        panel.set_yticks([(number + 0.5) * high for number in range(lines)], rows, fontsize=9)
+        step = high + _gap(high, wide)
+        panel.set_yticks([number * step + 0.5 * high for number in range(lines)], rows, fontsize=9)
         panel.tick_params(length=0)
     panel.set_title(title, fontsize=11)
     return figure
@@ -90,9 +98,16 @@ def copies(
         nearest: (n, i, j[, k], c) the training image nearest to each.
         ratios: (n,) of :func:`medlab.evaluate.memorization`; the lowest come first.
         count: how many, at most.
-        flagged: (n,) bool; these have a red title.
+        flagged: (n,) bool; these have "flagged" in a colored title.
+
+    Raises:
+        ValueError: unlike lengths, no image, or a count below 1.
     """
     ratios = np.asarray(ratios, float)
+    _at_least_one(count=count)
+    lengths = {len(generated), len(nearest), len(ratios), len(ratios if flagged is None else flagged)}
+    if len(lengths) > 1:
+        raise ValueError(f"Expected as many images, nearest images, ratios and flags. Received {sorted(lengths)}.")
     first = np.argsort(ratios, kind="stable")[:count]
     marks = np.zeros(len(ratios), bool) if flagged is None else np.asarray(flagged, bool)
     both = pictures(np.concatenate([np.asarray(generated)[first], np.asarray(nearest)[first]]))
@@ -119,24 +134,42 @@ def pictures(samples: ArrayLike, value_range: tuple[float, float] | None = None)
     if x.ndim not in (4, 5) or not len(x):
         raise ValueError(f"Expected images of shape (n, i, j[, k], c), at least one. Received {x.shape}.")
     if x.ndim == 5:
-        x = np.rot90(x[:, :, :, x.shape[3] // 2], axes=(1, 2))  # (i, j) of a volume stand upright, as a slice is shown
-    low, high = (np.nanmin(x), np.nanmax(x)) if value_range is None else value_range
+        # As slice_image shows a volume: the last row of j above, the last column of i on the left.
+        x = x[:, ::-1, ::-1, x.shape[3] // 2].swapaxes(1, 2)
+    if value_range is None:
+        low, high = np.nanmin(x), np.nanmax(x)
+    else:
+        try:
+            low, high = map(float, value_range)
+        except (TypeError, ValueError):
+            raise ValueError(f"Expected value_range as (black, white). Received {value_range!r}.") from None
     x = np.clip((x - low) / (high - low if high > low else 1.0), 0, 1)
     return x if x.shape[-1] == 3 else x[..., 0]
 
 
 def draw_tiles(panel: Axes, tiles: NDArray[np.float64], *, columns: int) -> None:
-    """Pictures in rows, without gaps, drawn into one panel."""
+    """Pictures in rows, with thin white gaps, drawn into one panel."""
     count, high, wide = tiles.shape[:3]
     columns = min(columns, count)
-    lines = math.ceil(count / columns)
-    sheet = np.ones((lines * high, columns * wide, *tiles.shape[3:]))
+    lines, gap = math.ceil(count / columns), _gap(high, wide)
+    tall, broad = lines * (high + gap) - gap, columns * (wide + gap) - gap
+    sheet = np.ones((tall, broad, *tiles.shape[3:]))
     for number, one in enumerate(tiles):
-        row, column = divmod(number, columns)
-        sheet[row * high : (row + 1) * high, column * wide : (column + 1) * wide] = one
+        row, column = number // columns * (high + gap), number % columns * (wide + gap)
+        sheet[row : row + high, column : column + wide] = one
     panel.imshow(
-        sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal",
-        extent=(0, columns * wide, lines * high, 0),
-    )  # fmt: skip
+        sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal", extent=(0, broad, tall, 0)
+    )
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
+
+
+def _gap(high: int, wide: int) -> int:
+    """Pixels between two pictures."""
+    return max(1, round(max(high, wide) / 30))
+
+
+def _at_least_one(**numbers: object) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"Expected {name} to be a whole number of at least 1. Received {value!r}.")

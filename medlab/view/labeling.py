@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.view import slices
+from medlab.view.colors import nan_note
 from medlab.view.widgets import live, publish
 from medlab.volume import Volume
 
@@ -134,7 +135,8 @@ def label_cases(
     slice. Nothing is shown that could lead the reader: no score, no prediction.
 
     Args:
-        images: (n, i, j[, k], c), or n Volumes or arrays: all images, of which ``cases`` are asked for.
+        images: (n, i, j[, k], c), or n Volumes or arrays: all images, of which ``cases`` are asked for. NaN is magenta,
+            and said beside the case.
         cases: (m,) numbers of the cases, such as ``label.next_cases(...).indices``.
         classes: their names, in the order of the class indices; two or more, all different.
         window: (center, width) in the images' unit. None: each image's own.
@@ -165,8 +167,8 @@ def label_cases(
     shown = Labeling(volumes, numbers.astype(np.intp), names, on_done)
     heading = title or f"{len(numbers)} cases to label: {', '.join(names[:-1])} or {names[-1]}?"
     shown.figure = pictures.montage(
-        volumes, [f"case {one}" for one in numbers], columns=min(5, len(numbers)), window=window, axis=axis,
-        title=heading,
+        volumes, [_name(*one) for one in zip(numbers, volumes, strict=True)], columns=min(5, len(numbers)),
+        window=window, axis=axis, title=heading,
     )  # fmt: skip
     publish(shown.figure)
     if live():
@@ -185,8 +187,16 @@ def _buttons(shown: Labeling, window: tuple[float, float] | None, axis: str | in
     low, high = _range(shown._volumes)
     span = high - low
     bounds = {"step": span / 500, "readout_format": ".4g", "layout": wide, "style": style}
-    center = w.FloatSlider(low + span / 2, min=low - span / 2, max=high + span / 2, description="Center", **bounds)
-    width = w.FloatSlider(span, min=span / 500, max=2 * span, description="Width", **bounds)
+    # The sliders reach every window that is shown first: a slider would move a window beyond its ends to them.
+    first = [slices.auto_window(one) for one in shown._volumes] if window is None else [window]
+    centers, widths = (np.array([one[place] for one in first], np.float64) for place in (0, 1))
+    center = w.FloatSlider(
+        low + span / 2, min=min(low - span / 2, centers.min()), max=max(high + span / 2, centers.max()),
+        description="Center", **bounds,
+    )  # fmt: skip
+    width = w.FloatSlider(
+        span, min=min(span / 500, widths.min()), max=max(2 * span, widths.max()), description="Width", **bounds
+    )
     index = w.IntSlider(min=0, max=0, description="Slice", layout=wide, style=style)
     picture = w.Image(format="png")
     where, progress = w.HTML(), w.IntProgress(min=0, max=len(shown.cases), layout=wide)
@@ -231,7 +241,8 @@ def _buttons(shown: Labeling, window: tuple[float, float] | None, axis: str | in
             unanswered = int((shown.labels < 0).sum())
             where.value = f"<b>Done:</b> {len(shown.indices)} labeled, {unanswered} left without a label"
         else:
-            where.value = f"<b>Case {shown.cases[at]}</b>, {at + 1} of {len(shown.cases)}"
+            heading = _name(shown.cases[at], volume).replace("case", "Case")
+            where.value = f"<b>{heading}</b>, {at + 1} of {len(shown.cases)}"
             if shown._choices:
                 last = shown._choices[-1]
                 name = "unsure" if last < 0 else html.escape(shown.classes[last])
@@ -253,6 +264,12 @@ def _buttons(shown: Labeling, window: tuple[float, float] | None, axis: str | in
     box = w.VBox([w.HBox([picture, w.VBox([where, progress, index, center, width])]), answers])
     box.add_class("medlab-labeling")
     return box
+
+
+def _name(case: int, volume: Volume) -> str:
+    """The number of a case, and how much of its image has no value and is magenta."""
+    note = nan_note(volume.array)
+    return f"case {case} ({note})" if note else f"case {case}"
 
 
 def _range(volumes: Sequence[Volume]) -> tuple[float, float]:

@@ -67,7 +67,8 @@ def latent_map(
         labels: (n,) classes (names or whole numbers, at most 8; None, NaN or a negative number is no label), each with
             its own color and marker; or (n,) floats, a score with a color scale.
         classes: the names of the classes 0, 1, ...
-        images: (n, i, j[, k], c), or n Volumes or arrays: what hovering shows, volumes at their middle axial slice.
+        images: (n, i, j[, k], c), or n Volumes or arrays: what hovering shows, volumes at their middle axial slice. NaN
+            is magenta, and said beside the case.
         names: (n,) what each case is called; default: its number.
         on_click: called with the number of a case when a click keeps it; what it prints or displays appears below.
         axes: what the two coordinates are.
@@ -115,6 +116,8 @@ def _widget(
     place_of = {style: number for number, style in enumerate(styles)}
     of_point = [place_of[style] for style in zip(groups.colors, groups.number.tolist(), strict=True)]
     by_class = groups.span is None and bool(groups.names)
+    called = [f"case {case}" for case in range(len(places))] if names is None else list(map(str, names))
+    notes = [""] * len(places) if images is None else [drawing.note_of(images, case) for case in range(len(places))]
     return _class()(
         points=places.astype("<f4").tobytes(),
         styles=np.array(of_point, "<u2").tobytes(),
@@ -122,8 +125,8 @@ def _widget(
         markers=[drawing.MARKERS[number] if number >= 0 else "." for _, number in styles],
         legend=[_entry(number, groups, styles) for number in (-1, *range(len(groups.names)))] if by_class else [],
         texts=[
-            ", ".join(part for part in (str(names[case]) if names is not None else f"case {case}", text) if part)
-            for case, text in enumerate(groups.texts)
+            ", ".join(part for part in (name, text, note) if part)
+            for name, text, note in zip(called, groups.texts, notes, strict=True)
         ],
         sheet=sheet, side=side, columns=columns, axes=list(axes),
     )  # fmt: skip

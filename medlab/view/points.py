@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlab.view import slices
-from medlab.view.colors import HEAT_COLORS, heat_colors
+from medlab.view.colors import HEAT_COLORS, heat_colors, nan_note
 from medlab.view.figures import LINES, Axes, Figure, new_figure, tidy, value_bar
 from medlab.view.images import volumes_of
 
@@ -98,6 +98,7 @@ def draw_points(
         left, right = figure.subfigures(1, 2, width_ratios=(6.2, 4.0))
     panel = left.subplots()
     _scatter(panel, points, groups)
+    _say_if_alike(panel, points)
     panel.set_xlabel(axes[0])
     panel.set_ylabel(axes[1])
     tidy(panel)
@@ -114,7 +115,8 @@ def draw_points(
             letter = chr(ord("A") + place)
             cell.imshow(picture_of(images, case, window), interpolation="nearest")
             said = groups.texts[case] or (str(names[case]) if names is not None else f"case {case}")
-            cell.set_title(f"{letter}: {said[:16]}", fontsize=8)
+            note = note_of(images, case)
+            cell.set_title(f"{letter}: {said[:16]}" + (f"\n{note}" if note else ""), fontsize=8)
             panel.annotate(
                 letter, points[case], (8, 8), textcoords="offset points", fontsize=8, fontweight="bold", ha="center",
                 va="center", arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
@@ -145,6 +147,12 @@ def picture_of(images: Any, case: int, window: tuple[float, float] | None) -> ND
     """One case as an RGB picture; a volume shows its middle axial slice."""
     (volume,) = volumes_of(images[case : case + 1])
     return slices.slice_image(volume, window=window)
+
+
+def note_of(images: Any, case: int) -> str:
+    """What is to be said of one case's picture: how much of it has no value; "" where all has one."""
+    (volume,) = volumes_of(images[case : case + 1])
+    return nan_note(volume.array)
 
 
 def sheet_of(images: Any, window: tuple[float, float] | None) -> tuple[bytes, int, int]:
@@ -191,6 +199,16 @@ def _scatter(panel: Axes, points: NDArray[np.float64], groups: Groups) -> None:
                 *points[own].T, color=_GRAY if number < 0 else _COLORS[number], label=f"{name} ({own.sum()})",
                 marker="." if number < 0 else MARKERS[number], **common,
             )  # fmt: skip
+
+
+def _say_if_alike(panel: Axes, points: NDArray[np.float64]) -> None:
+    """Of several cases that all lie at one point, only one is seen: a line says how many there are."""
+    known = points[np.isfinite(points).all(axis=1)]
+    if len(known) > 1 and not np.ptp(known, axis=0).any():
+        panel.annotate(
+            f"all {len(known)} cases lie at this point", known[0], (0, -14), textcoords="offset points", fontsize=9,
+            ha="center", va="top",
+        )  # fmt: skip
 
 
 def _scores(values: NDArray[np.float64]) -> Groups:

@@ -61,6 +61,10 @@ def reconstructions(
         ValueError: no column or no case, columns, titles or masks of another number, pictures of a row that differ in
             shape, or a residual of unknown names.
     """
+    if not isinstance(pictures, Mapping):
+        raise ValueError(
+            f'Expected columns of pictures by name, such as {{"Image": x}}. Received {type(pictures).__name__}.'
+        )
     if not pictures:
         raise ValueError("Expected at least one column of pictures. Received none.")
     names = list(pictures)
@@ -80,8 +84,9 @@ def reconstructions(
     if residual is not None:
         rest = [_gray(one) - _gray(other) for one, other in zip(*(columns[name] for name in residual), strict=True)]
     figure, panels = rows_of(
-        first, len(names) + (residual is not None), axis, title, beside=1.1 * (residual is not None) + bool(titles)
-    )
+        first, len(names) + (residual is not None), axis, title,
+        beside=1.1 * (residual is not None) + bool(titles), captions=False,
+    )  # fmt: skip
     top = max((_largest(one) for one in rest if one is not None), default=0.0) or 1.0
     for number, (row, mark, line) in enumerate(zip(panels, marks, lines, strict=True)):
         size = None if rest[number] is None else np.abs(rest[number])
@@ -142,6 +147,8 @@ def anomaly_maps(
     count = len(volumes)
     heats, marks, names = each(maps, count, "maps"), each(masks, count, "masks"), each(titles, count, "titles")
     heats = [slices.fitting(heat, one, "map").astype(np.float64) for heat, one in zip(heats, volumes, strict=True)]
+    if any((heat < 0).any() for heat in heats):
+        raise ValueError("Expected maps of 0 or above, such as evaluate.anomaly_maps gives. Some values are below 0.")
     made = each(None if reconstruction is None else volumes_of(reconstruction), count, "reconstructions")
     top = _top(heats) if heat_max is None else heat_max
     kinds = ["Image"] + ["Reconstruction"] * (reconstruction is not None) + ["Anomaly"]

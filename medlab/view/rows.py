@@ -18,16 +18,18 @@ SIDE = 1.9
 
 
 def rows_of(
-    cases: list[Volume], columns: int, axis: str | int, title: str, *, beside: float = 0.0, legend: bool = False
+    cases: list[Volume],
+    columns: int,
+    axis: str | int,
+    title: str,
+    *,
+    beside: float = 0.0,
+    legend: bool = False,
+    captions: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with a row for each case and (rows, columns) panels."""
-    tall = tallest(cases, axis)
-    height = (
-        len(cases) * (SIDE * tall + (0.15 if beside else 0.35))
-        + 0.25 * bool(beside)
-        + 0.35 * bool(title)
-        + 0.3 * legend
-    )
+    """A figure with a row for each case and (rows, columns) panels; room for a caption over each, or over the first."""
+    tall, close = tallest(cases, axis), bool(beside) or not captions
+    height = len(cases) * (SIDE * tall + (0.15 if close else 0.35)) + 0.25 * close + 0.35 * bool(title) + 0.3 * legend
     figure = new_figure(SIDE * columns + beside, height)
     if title:
         figure.suptitle(title, fontsize=12)

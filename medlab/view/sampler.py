@@ -27,10 +27,12 @@ class Sampler:
         gan: what makes the images.
         start: (latent,) where the sliders stand at 0.
         directions: (count, latent) of length 1 and at right angles, what changes the images most first.
-        changes: (count,) mean change of a pixel for a step of 1 along each, in units of the images.
+        changes: (count,) root mean square change of a pixel for a step of 1 along each, in units of the images, were
+            the images linear in the latents.
         figure: the static picture: a row for each direction, a step of -3 to 3 from left to right, and a row from one
             image to another.
         widget: the sliders and the picture they move, or None outside Jupyter.
+        label: class of the images, or None.
     """
 
     gan: Any
@@ -39,11 +41,28 @@ class Sampler:
     changes: NDArray[np.float64]
     figure: figures.Figure
     widget: Any = None
+    label: int | None = None
 
     def at(self, steps: Any, label: int | None = None) -> NDArray[np.float32]:
-        """The image (i, j[, k], c) that many steps along each direction away from ``start``."""
-        latent = self.start + np.asarray(steps, np.float32) @ self.directions[: len(steps)]
-        return self.gan.images(latent[None], label)[0]
+        """The image (i, j[, k], c) that many steps along each direction away from ``start``.
+
+        Args:
+            steps: one for each direction, or for the first ones.
+            label: class of the image; None: the sampler's own.
+
+        Raises:
+            ValueError: no list of finite numbers, more of them than directions, or an unknown label.
+        """
+        try:
+            steps = np.asarray(steps, np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"Expected steps as numbers, one a direction. Received {steps!r}.") from None
+        if steps.ndim != 1 or len(steps) > len(self.directions) or not np.isfinite(steps).all():
+            raise ValueError(
+                f"Expected up to {len(self.directions)} finite steps, one a direction. Received {steps.tolist()!r}."
+            )
+        latent = self.start + steps @ self.directions[: len(steps)]
+        return self.gan.images(latent[None], self.label if label is None else label)[0]
 
 
 def between(one: NDArray[Any], other: NDArray[Any], count: int) -> NDArray[np.float32]:
@@ -84,11 +103,16 @@ def explore_samples(
     Raises:
         ValueError: more directions than latents, or a label that the generator does not know.
     """
+    if not hasattr(gan, "latents") or not hasattr(gan, "images"):
+        raise ValueError(f"Expected a GAN such as medlab.models.gan makes, or fit.gan. Received {gan!r}.")
     latents = gan.latents(_PROBES, seed=seed)
     if isinstance(directions, bool) or not hasattr(directions, "__index__") or not 1 <= directions <= latents.shape[1]:
         raise ValueError(f"Expected directions from 1 to {latents.shape[1]}, the latents. Received {directions!r}.")
     label = 0 if label is None and getattr(gan, "classes", 0) else label
     images = gan.images(latents, label)
+    most = min(latents.shape[1], images[0].size)
+    if directions > most:
+        raise ValueError(f"Expected directions of at most {most}, for images of so few values. Received {directions}.")
     axes, changes = _directions(latents, images, directions)
     start = latents[0]
     row = np.linspace(-_REACH, _REACH, 7, dtype=np.float32)
@@ -100,7 +124,7 @@ def explore_samples(
         shown, names, columns=len(row), value_range=limits,
         title="steps of -3 to 3 along what changes the images most; last row: from one image to another",
     )  # fmt: skip
-    sampler = Sampler(gan, start, axes, changes, figure)
+    sampler = Sampler(gan, start, axes, changes, figure, label=label)
     if not display:
         return sampler
     widgets.publish(figure)
@@ -108,7 +132,7 @@ def explore_samples(
         return sampler
     widget = _widget(sampler, label, limits)
     widgets._display(widget)
-    return Sampler(gan, start, axes, changes, figure, widget)
+    return Sampler(gan, start, axes, changes, figure, widget, label)
 
 
 def _directions(

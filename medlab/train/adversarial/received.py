@@ -85,7 +85,8 @@ def rates(learning_rate: Any) -> tuple[float, float]:
     """Those of generator and discriminator."""
     pair = learning_rate if isinstance(learning_rate, tuple | list) else (learning_rate,) * 2
     if len(pair) != 2 or not all(
-        isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) and one > 0 for one in pair
+        isinstance(one, int | float | np.number) and not isinstance(one, bool) and math.isfinite(one) and one > 0
+        for one in pair
     ):
         raise ValueError(
             f"Expected learning_rate above 0, or a pair for generator and discriminator. Received {learning_rate!r}."

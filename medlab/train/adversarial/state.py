@@ -63,6 +63,7 @@ def load(folder: Path, variables: list[Any], settings: dict[str, Any]) -> State 
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} cannot be read ({error}). Delete it to start anew.") from None
     before, now = note["settings"], json.loads(json.dumps(settings))
+    before.pop("max_seconds", None)  # older states have it; a training that ran out of time goes on with more
     other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if note.get("kind") != "gan" or other:
         said = "; ".join(f"{name}: {before.get(name)} there, {now.get(name)} now" for name in other)

@@ -71,8 +71,10 @@ class Training:
         ]  # fmt: skip
         self.latents = gan.latents(job.wanted, seed=job.seed)
         self.labels = np.arange(job.wanted, dtype=np.int32) % gan.classes if gan.classes else None
-        self.of_real = self._spread_of_real()
+        self.compared, self.of_real = self._spread_of_real()
         self.state = self._begin()
+        self.networks = [*gan.generator.variables, *gan.discriminator.variables]
+        self.good = self._weights()
         self.progress = GanProgress(job.epochs, start=self.state.epoch, shown=job.shown)
         self.kept_epochs = outcome.shown_epochs(job.epochs)
         self.stopped: str | None = None
@@ -87,11 +89,18 @@ class Training:
             state.clear(run.path)
         return state.State()
 
-    def _spread_of_real(self) -> float:
-        """The mean distance to the nearest of as many real images as there are samples."""
-        chosen = np.random.default_rng(self.job.seed).permutation(len(self.job.x))[: self.job.wanted]
-        apart = outcome.nearest(outcome.coarse(self.job.x[chosen]))
-        return apart if apart > 0 else math.inf
+    def _spread_of_real(self) -> tuple[int, float]:
+        """As many different real images as there are samples, or as there are, and the mean distance to the nearest."""
+        chosen: dict[bytes, int] = {}
+        for number in np.random.default_rng(self.job.seed).permutation(len(self.job.x)):
+            chosen.setdefault(self.job.x[number].tobytes(), number)
+            if len(chosen) == self.job.wanted:
+                break
+        apart = outcome.nearest(outcome.coarse(self.job.x[list(chosen.values())]))
+        return len(chosen), apart if apart > 0 else math.inf
+
+    def _weights(self) -> list[np.ndarray]:
+        return [checkpoint.array(one) for one in self.networks]
 
     def train(self) -> GanFit:
         """Runs the epochs."""
@@ -111,9 +120,13 @@ class Training:
             raise
         finally:
             self.progress.close()
+            if self.stopped == "diverged":
+                for variable, value in zip(self.networks, self.good, strict=True):
+                    variable.assign(value)
             if self.state.mean:
                 job.gan.generator.set_weights(self.state.mean)
-            self._settle()
+            if self.state.epoch or self.stopped != "diverged":
+                self._settle()
         return self.fit()
 
     def fit(self) -> GanFit:
@@ -161,7 +174,7 @@ class Training:
             self.stopped = self._out_of_time()
         if self.asked and done < job.steps and self.state.epoch:
             return  # of a partial epoch nothing is kept, so that a training resumed goes on as if never stopped
-        self._close(epoch, losses, began)
+        self._close(epoch, losses, began, whole=done == job.steps)
 
     def _step(self, epoch: int, step: int, chosen: np.ndarray) -> tuple[float, float]:
         """Both networks' step; the means of both losses in this epoch so far."""
@@ -201,7 +214,7 @@ class Training:
     def _diverged(self, what: str) -> None:
         done = self.state.epoch
         rates = self.job.settings["learning_rate"]
-        kept = f"The generator and the samples of epoch {done} are kept." if done else "Not one epoch was done."
+        kept = f"The generator and the samples of epoch {done} are kept." if done else "Its first weights are put back."
         error = GanDivergedError(
             f"{what}, although the images are finite: the learning rates are the likely cause. Take "
             f"learning_rate=({rates[0] / 10:.1g}, {rates[1] / 10:.1g}) or less, and spectral_norm=True. {kept}"
@@ -212,8 +225,8 @@ class Training:
             error.fit = self.fit()
         raise error
 
-    def _close(self, epoch: int, losses: tuple[float, float], began: float) -> None:
-        """Samples, diversity, the row of the history and the state after an epoch."""
+    def _close(self, epoch: int, losses: tuple[float, float], began: float, *, whole: bool) -> None:
+        """Samples, diversity, the row of the history and, after a whole epoch, the state to resume from."""
         job, now = self.job, self.state
         mean = [checkpoint.array(one) for one in self.mean.variables]
         samples = self.sampler.images(self.latents, self.labels)
@@ -222,16 +235,17 @@ class Training:
             self._diverged(f"The weights became NaN or infinite in epoch {epoch + 1}")
         row = {
             "epoch": epoch + 1, "discriminator_loss": losses[0], "generator_loss": losses[1],
-            "diversity": outcome.diversity(samples, self.of_real), "seconds": time.perf_counter() - began,
+            "diversity": outcome.diversity(samples[: self.compared], self.of_real),
+            "seconds": time.perf_counter() - began,
         }  # fmt: skip
         now.rows.append(row)
-        now.mean = mean
+        now.mean, self.good = mean, self._weights()
         for old in set(now.samples) - self.kept_epochs:
             del now.samples[old]
         now.samples[epoch + 1] = samples
         self._warn(row)
         if job.run is not None:
-            self._save()
+            self._save(whole)
         self.progress.samples = samples
         self.progress.epoch(row, best=False)
         if self.stopped:
@@ -251,11 +265,12 @@ class Training:
             self.state.warnings.append(said)
             self.progress.say(said)
 
-    def _save(self) -> None:
+    def _save(self, whole: bool) -> None:
         job, now = self.job, self.state
         kept = f"What was saved after epoch {now.epoch - 1} stays whole." if now.epoch > 1 else "Nothing was saved."
         with guards.room_to_write(job.run.path, "the state of the training", kept):
-            state.save(job.run.path, now, self.variables, job.settings)
+            if whole:
+                state.save(job.run.path, now, self.variables, job.settings)
             checkpoint.save_model(self.mean, job.run.model_path)
             checkpoint.save_model(job.gan.discriminator, job.run.path / "discriminator.keras")
             pd.DataFrame(now.rows, columns=list(outcome.COLUMNS)).to_csv(job.run.path / "history.csv", index=False)

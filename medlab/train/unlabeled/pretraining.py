@@ -16,8 +16,9 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import fitting
+from medlab.train import fitting, wishes
 from medlab.train.unlabeled import tasks
+from medlab.train.unlabeled.heads import as_functional, outputs_of
 from medlab.train.unlabeled.views import Views
 
 TASKS = ("masked", "simclr", "byol")
@@ -85,7 +86,7 @@ def pretrain(
     of the modality's policy, never what a diagnosis may rest on.
 
     Args:
-        model: a classifier such as ``medlab.models.small_cnn`` makes, functional, trained in place.
+        model: a classifier such as ``medlab.models.small_cnn`` makes, functional or Sequential, trained in place.
         x: (n, i, j[, k], c) standardized images, at least 2.
         task: ``"masked"``, ``"simclr"`` or ``"byol"``.
         epochs: how often every image is seen.
@@ -118,10 +119,11 @@ def pretrain(
             the task compares, a network without such a layer; as ``fit``.
     """
     x = np.asarray(x)
-    _check(model, x, task, batch_size, epochs, temperature=temperature, momentum=momentum, width=width)
+    whole = as_functional(model)
+    _check(whole, x, task, batch_size, epochs, temperature=temperature, momentum=momentum, width=width)
     shape = tuple(x.shape[1:])
-    code = _output(model, layer, spatial=task == "masked")
-    encoder = keras.Model(model.input, code, name="encoder")
+    code = _output(whole, layer, spatial=task == "masked")
+    encoder = keras.Model(whole.input, code, name="encoder")
     if task == "masked":
         made = tasks.masked(_filling(encoder, shape, hidden, patch, seed), hidden)
         changes = [augment]
@@ -160,8 +162,7 @@ def spread_of(network: keras.Model, x: np.ndarray) -> float:
         network: what :mod:`medlab.train.unlabeled.tasks` makes, from (n, 2, i, j[, k], c) to codes (n, ..., width).
         x: (n, i, j[, k], c).
     """
-    parts = [keras.ops.convert_to_numpy(network(np.stack([x[n : n + 64]] * 2, axis=1))) for n in range(0, len(x), 64)]
-    codes = np.concatenate([np.asarray(part)[:, -1] for part in parts]).astype(np.float64)
+    codes = outputs_of(network, np.broadcast_to(x[:, None], (len(x), 2, *x.shape[1:])))[:, -1].astype(np.float64)
     length = np.linalg.norm(codes, axis=1, keepdims=True)
     units = codes / np.where(length > 0, length, 1.0)
     return float(units.std(axis=0).mean() * np.sqrt(codes.shape[1]))
@@ -236,9 +237,16 @@ def _check(model: Any, x: np.ndarray, task: str, batch_size: int, epochs: int, *
         )
     if len(x) > 1 and np.all(flat == flat[:1]):
         raise ValueError("All images are the same: there is nothing to tell apart. Look at how they were loaded.")
+    wishes.check_reals(temperature=numbers["temperature"], momentum=numbers["momentum"])
     if not numbers["temperature"] > 0:
         raise ValueError(f"Expected temperature above 0. Received {numbers['temperature']!r}.")
     if not 0 <= numbers["momentum"] < 1:
         raise ValueError(f"Expected momentum from 0 to below 1. Received {numbers['momentum']!r}.")
+    if task == "masked" and (abs(x.mean()) > 3 or x.std() > 10):
+        warnings.warn(
+            f"The images have a mean of {x.mean():.3g} and a deviation of {x.std():.3g}: what is hidden is shown as 0, "
+            "the mean of standardized images. Standardize them (medlab.standardize, medlab.batches.arrays).",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip
     if isinstance(numbers["width"], bool) or not isinstance(numbers["width"], int) or numbers["width"] < 1:
         raise ValueError(f"Expected width as a whole number of at least 1. Received {numbers['width']!r}.")

@@ -13,6 +13,7 @@ import numpy as np
 
 from medlab.backend import keras
 from medlab.train import labels, received
+from medlab.train.unlabeled.heads import as_functional, last_dense, outputs_of
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 """The inverse penalties that are tried."""
@@ -49,7 +50,8 @@ def linear_probe(
     last layer would first pull the features apart (Kumar et al. 2022).
 
     Args:
-        model: a functional classifier that ends in a ``Dense`` layer, with or without sigmoid or softmax.
+        model: a functional or Sequential classifier of one class a case that ends in a ``Dense`` layer, with or without
+            sigmoid or softmax.
         train: x (n, i, j[, k], c) and y (n,) class indices, of every class at least one.
         strength: the inverse of the L2 penalty on standardized features; None: the one of 1e-4 to 100 with the least
             log loss in cross-validation by cases, of up to 5 parts; 0.01 where a class has a single case.
@@ -57,7 +59,8 @@ def linear_probe(
         seed: of the parts.
 
     Raises:
-        ValueError: labels that are not class indices, a class without a case, a model that does not end in ``Dense``.
+        ValueError: labels that are not class indices, a class without a case, a model that does not end in ``Dense`` or
+            knows several labels a case.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -65,17 +68,24 @@ def linear_probe(
 
     began = time.perf_counter()
     x, y = received.check(train, model, name="training")
-    last = _last_dense(model)
+    last, ends = last_dense(model)
+    if model.name.endswith("_multi_label") or (ends == "sigmoid" and last.units > 1):
+        raise ValueError(f"Expected a classifier of one class a case. {model.name!r} has several labels a case.")
     classes = max(2, last.units)
     y = classes_of(y, classes)
-    if strength is not None and (isinstance(strength, bool) or not strength > 0):
+    if class_weight not in (None, "balanced"):
+        raise ValueError(f'Expected class_weight "balanced" or None. Received {class_weight!r}.')
+    real = isinstance(strength, int | float | np.number) and not isinstance(strength, bool)
+    if strength is not None and not (real and strength > 0):
         raise ValueError(f"Expected strength above 0, or None. Received {strength!r}.")
-    features = _features(model, last, x)
+    features = outputs_of(keras.Model(as_functional(model).input, last.input), x).astype(np.float64)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
+    if not last.use_bias:  # what cannot be shifted is not centered, and the plane goes through 0
+        mean, deviation = np.zeros_like(mean), np.sqrt(np.mean(features**2, axis=0))
     deviation = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
     standard = (features - mean) / deviation
     least = int(np.bincount(y, minlength=classes).min())
-    regression = LogisticRegression(max_iter=1000, class_weight=class_weight)
+    regression = LogisticRegression(max_iter=1000, class_weight=class_weight, fit_intercept=last.use_bias)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if strength is None and least > 1:
@@ -112,24 +122,3 @@ def classes_of(y: np.ndarray, classes: int) -> np.ndarray:
             f"class {', '.join(map(str, absent))}: label one, or leave the class out of the model."
         )
     return y.astype(int)
-
-
-def _last_dense(model: keras.Model) -> keras.layers.Dense:
-    layer = model.outputs[0]._keras_history.operation
-    while isinstance(layer, keras.layers.Activation | keras.layers.Softmax):
-        layer = layer.input._keras_history.operation
-    if not isinstance(layer, keras.layers.Dense):
-        raise ValueError(
-            f"Expected a model that ends in a Dense layer. {model.name!r} ends in {type(layer).__name__} "
-            f"{layer.name!r}: medlab.models.with_head puts a new one on its features."
-        )
-    return layer
-
-
-def _features(model: keras.Model, last: keras.layers.Dense, x: np.ndarray) -> np.ndarray:
-    inner = keras.Model(model.input, last.input)
-    made = [
-        np.asarray(keras.ops.convert_to_numpy(inner(np.asarray(x[n : n + 128], np.float32), training=False)))
-        for n in range(0, len(x), 128)
-    ]
-    return np.concatenate(made).astype(np.float64)

@@ -5,6 +5,7 @@ In: a Keras classifier, labeled and unlabeled images. Out: the classifier, and w
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,12 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import checkpoint, fitting, score
+from medlab.train import checkpoint, fitting, score, wishes
 from medlab.train.unlabeled import consistency
+from medlab.train.unlabeled.heads import final_activation, outputs_of
 from medlab.train.unlabeled.probing import classes_of
-from medlab.train.unlabeled.views import Beside
+from medlab.train.unlabeled.views import Beside, changed
+from medlab.train.unlabeled.views import rounds as drawn
 
 METHODS = ("fixmatch", "mean_teacher", "pseudo_label")
 
@@ -89,7 +92,8 @@ def fit_semisupervised(
         unlabeled: (m, i, j[, k], c); the labeled images may stand among them.
         method: ``"fixmatch"``, ``"mean_teacher"`` or ``"pseudo_label"``.
         steps: of the weights in all; for pseudo-labels in each round, and as many before.
-        epochs: parts that they are shown in; none of them is a round through the images.
+        epochs: parts that they are shown in, or the nearest number that divides ``steps``; none of them is a round
+            through the images.
         batch_size: labeled images a step.
         ratio: unlabeled images for each labeled one in a step.
         weak: ``augment(x, keys=keys) -> (x, mask)`` for labeled images and weak views; None: small movements
@@ -112,10 +116,15 @@ def fit_semisupervised(
 
     Raises:
         ValueError: an unknown method, no unlabeled image, other shapes, NaN, a class without a label, a threshold that
-            every answer would pass; as ``fit``.
+            every answer would pass, a momentum or weight out of range, a model without logits; as ``fit``.
+
+    Warns:
+        UserWarning: pseudo-labels where the model is sure of no image.
     """
-    (x, y), others = _check(model, labeled, unlabeled, method, threshold, steps=steps, epochs=epochs, ratio=ratio,
-                            rounds=rounds, batch_size=batch_size)  # fmt: skip
+    (x, y), others = _check(
+        model, labeled, unlabeled, method, threshold, momentum, weight, steps=steps, epochs=epochs, ratio=ratio,
+        rounds=rounds, batch_size=batch_size,
+    )  # fmt: skip
     shape = tuple(x.shape[1:])
     weak, strong = weak or _policy(len(shape) - 1, seed, 1.0), strong or _policy(len(shape) - 1, seed, 2.0)
     shared = {
@@ -131,10 +140,10 @@ def fit_semisupervised(
         network = consistency.together(model, shape, ratio, momentum=momentum if teacher else None)
         weight = (10.0 if teacher else 1.0) if weight is None else weight
         loss = consistency.Consistent(ratio, weight=weight, threshold=None if teacher else threshold)
-        epochs = min(epochs, steps)
+        epochs = parts_of(steps, epochs)
         data = Beside(
-            (x, y), others, weak, strong, batch_size=batch_size, ratio=ratio, steps=max(1, steps // epochs),
-            ramp=epochs / 3, seed=seed,
+            (x, y), others, weak, strong, batch_size=batch_size, ratio=ratio, steps=steps // epochs, ramp=epochs / 3,
+            seed=seed,
         )  # fmt: skip
         fits = [
             fitting.fit(
@@ -151,7 +160,8 @@ def fit_semisupervised(
         "mean_teacher": f"views agree with the running mean of the weights (momentum {momentum:g})",
         "pseudo_label": f"{rounds} rounds on its own answers of at least {threshold:g}",
     }[method]
-    choices = {"method": f"{method}: {said}", "labels": f"{len(y)} of {len(y) + len(others)} images", **last.choices}
+    choices = {"method": f"{method}: {said}", "labels": f"{len(y)}, beside {len(others)} images without"}
+    choices |= last.choices
     return SemiSupervised(
         model, history, p, p.max(axis=1) >= threshold, sum(one.seconds for one in fits), choices, last.stopped,
         fits[0].run if method != "pseudo_label" else None,
@@ -164,27 +174,60 @@ def _rounds(
 ) -> list[fitting.Fit]:  # fmt: skip
     """A training on the labeled images, then ``rounds`` on these and the ones that the model was sure of."""
     x, y = labeled
-    start, fits = [checkpoint.array(one) for one in model.weights], []
+    folder = None if run is None else Path(getattr(run, "path", run))
+    start, fits = _start(model, folder, shared["resume"]), []
     left = max_seconds
     for number in range(rounds + 1):
         images, classes = x, y
         if number:
             p = _probabilities(model, others)
             sure = p.max(axis=1) >= threshold
+            if not sure.any():
+                warnings.warn(
+                    f"No unlabeled image is sure enough: the largest probability is {p.max():.3f}, the threshold "
+                    f"{threshold:g}. The training on the labeled ones is kept; take a lower threshold or more steps.",
+                    UserWarning, stacklevel=3,
+                )  # fmt: skip
+                break
             again = copies(len(x), int(sure.sum()))
             images = np.concatenate([x] * again + [others[sure]])
             classes = np.concatenate([y] * again + [p[sure].argmax(axis=1)])
             model.set_weights(start)
         size = min(batch_size, len(images))
-        data = _Steps(images, classes, weak, size, steps, min(epochs, steps), shared["seed"])
-        folder = None if run is None else Path(getattr(run, "path", run)) / f"round{number}"
+        data = _Steps(images, classes, weak, size, steps, parts_of(steps, epochs), shared["seed"])
+        part = None if folder is None else folder / f"round{number}"
         budget = None if left is None else left / (rounds + 1 - number)
-        fits.append(fitting.fit(model, data, epochs=min(epochs, steps), run=folder, max_seconds=budget, **shared))
+        fits.append(fitting.fit(model, data, epochs=parts_of(steps, epochs), run=part, max_seconds=budget, **shared))
         if left is not None:
             left = max(left - fits[-1].seconds, 0.01)
         if fits[-1].stopped == "stopped by hand":
             break
     return fits
+
+
+def _start(model: keras.Model, folder: Path | None, resume: bool) -> list[np.ndarray]:
+    """The weights that every round begins with: those of the model, or where a training is resumed, of its begin."""
+    weights = [checkpoint.array(one) for one in model.weights]
+    if folder is None:
+        return weights
+    file = folder / "start.npz"
+    if resume and file.is_file():
+        with np.load(file, allow_pickle=False) as kept:
+            found = [kept[name] for name in kept.files]
+        if [one.shape for one in found] != [one.shape for one in weights]:
+            raise ValueError(f"{folder} is of another network. Give its own, another run folder, or resume=False.")
+        model.set_weights(found)
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(file, *weights)
+    return weights
+
+
+def parts_of(steps: int, epochs: int) -> int:
+    """The number of parts nearest to ``epochs`` into which ``steps`` can be divided without a rest."""
+    return min(
+        (part for part in range(1, steps + 1) if steps % part == 0), key=lambda part: (abs(part - epochs), -part)
+    )
 
 
 def copies(known: int, guessed: int) -> int:
@@ -200,21 +243,17 @@ class _Steps(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1)
         self.x, self.y, self.change, self.size, self.seed = x, y, change, size, seed
-        self.steps = max(1, steps // epochs)
+        self.steps = steps // epochs
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Draws the order of ``epoch``."""
-        from medlab.train.unlabeled.views import rounds
-
-        self.epoch, self.order = epoch, rounds(len(self.x), self.steps * self.size, (self.seed, epoch))
+        self.epoch, self.order = epoch, drawn(len(self.x), self.steps * self.size, (self.seed, epoch))
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        from medlab.train.unlabeled.views import changed
-
         rows = self.order[index * self.size : (index + 1) * self.size]
         key = (self.seed, self.epoch, index)
         return changed(np.asarray(self.x[rows], np.float32), np.arange(self.size), self.change, key), self.y[rows]
@@ -231,18 +270,21 @@ def _policy(rank: int, seed: int, much: float) -> Callable:
 
 
 def _probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    parts = [
-        np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(model(x[n : n + 128], training=False), "float32")))
-        for n in range(0, len(x), 128)
-    ]
-    out = np.concatenate(parts)
+    out = outputs_of(model, x)
     if out.shape[1] == 1:
         out = np.hstack([np.zeros_like(out), out])
     return score.probabilities(out, "multiclass", logits=True)
 
 
 def _check(
-    model: Any, labeled: Any, unlabeled: Any, method: str, threshold: float, **counts: int
+    model: Any,
+    labeled: Any,
+    unlabeled: Any,
+    method: str,
+    threshold: float,
+    momentum: float,
+    weight: float | None,
+    **counts: int,
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     from medlab.train import received
 
@@ -257,19 +299,24 @@ def _check(
         raise ValueError(
             f"Expected a classifier of one class a case, with logits (n, classes). {model.name!r} gives {shape}."
         )
-    last = getattr(model.outputs[0]._keras_history.operation, "activation", None)
-    if getattr(last, "__name__", "linear") != "linear":
-        raise ValueError(f"Expected a model with logits. {model.name!r} ends in {last.__name__}: leave it away.")
+    ends = final_activation(model)
+    if ends != "linear":
+        raise ValueError(f"Expected a model with logits. {model.name!r} ends in {ends}: leave it away.")
     classes = max(2, shape[-1])
     y = classes_of(y, classes)
     others = np.asarray(unlabeled)
-    if not len(others) or others.shape[1:] != x.shape[1:]:
+    if not others.ndim or not len(others) or others.shape[1:] != x.shape[1:]:
         raise ValueError(
             f"Expected at least one unlabeled image of shape {x.shape[1:]}. Received {others.shape}; without any, "
             "medlab.train.fit trains on the labeled ones."
         )
     if others.dtype.kind not in "biuf" or not np.isfinite(others).all():
         raise ValueError("Unlabeled images hold NaN, infinity or no numbers. Find them with medlab.clean.faults.")
+    wishes.check_reals(threshold=threshold, momentum=momentum, weight=weight)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected momentum from 0 to below 1. Received {momentum!r}.")
+    if weight is not None and not (np.isfinite(weight) and weight >= 0):
+        raise ValueError(f"Expected weight of 0 or above, or None. Received {weight!r}.")
     if not 1 / classes < threshold <= 1:
         raise ValueError(
             f"Expected threshold above 1/{classes}, which every answer reaches, and at most 1. Received {threshold!r}."
