@@ -54,7 +54,7 @@ def test_two_numbers_are_enough_for_a_spot_with_two_coordinates():
     x, _ = blobs(128)
     held_out, _ = blobs(40, seed=1)
     model = models.autoencoder((16, 16, 1), latent=2, width=4)
-    train.fit(model, (x, x), loss="mean_squared_error", epochs=20, batch_size=16, learning_rate=0.01, progress=False)
+    train.fit(model, (x, x), loss="mean_squared_error", epochs=40, batch_size=16, learning_rate=0.01, progress=False)
     error = float(((np.asarray(model(held_out)) - held_out) ** 2).mean())
     mean = float(((held_out - x.mean(axis=0)) ** 2).mean())  # the best that no number at all could do
     assert error < mean / 3
