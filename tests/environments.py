@@ -37,6 +37,4 @@ def interpreter(name, variable, packages):
 def environment():
     """The variables of a process that runs this checkout on JAX."""
     known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TF_"))}
-    own = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    # Tests compile hundreds of tiny programs and run each for moments: optimizing them costs more than it saves.
-    return {**known, **own, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return {**known, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
