@@ -6,8 +6,8 @@ import pytest
 
 from medlab import models, train
 from medlab.train.unlabeled.consistency import Consistent, together
-from medlab.train.unlabeled.semisupervised import copies, parts_of
-from medlab.train.unlabeled.views import Beside
+from medlab.train.unlabeled.rounds import copies
+from medlab.train.unlabeled.views import Beside, parts_of
 from tests.test_train_unlabeled import stripes, tiny, values
 
 

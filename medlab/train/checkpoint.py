@@ -95,6 +95,23 @@ def save(folder: Path, state: State, variables: list[Any], settings: Mapping[str
     part.replace(folder / "history.csv")
 
 
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """The note and the arrays of ``last.npz``; None where there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = folder / "last.npz"
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            note = json.loads(content["note"].tobytes())
+            return note, {name: content[name] for name in content.files if name != "note"}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} cannot be read ({error}). Delete it to start anew.") from None
+
+
 def load(folder: Path, variables: list[Any], settings: Mapping[str, Any]) -> State | None:
     """Puts back what ``save`` wrote into ``variables``, and says where the training stood.
 
@@ -104,15 +121,10 @@ def load(folder: Path, variables: list[Any], settings: Mapping[str, Any]) -> Sta
     Raises:
         ValueError: the state belongs to other settings (the message names them), or the file is damaged.
     """
-    file = folder / "last.npz"
-    if not file.is_file():
+    found = read(folder)
+    if found is None:
         return None
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            note = json.loads(content["note"].tobytes())
-            arrays = {name: content[name] for name in content.files if name != "note"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} cannot be read ({error}). Delete it to start anew.") from None
+    note, arrays = found
     before = note["settings"]
     wanted = json.loads(json.dumps(dict(settings)))
     other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]

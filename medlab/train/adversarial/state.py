@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,15 +52,10 @@ def load(folder: Path, variables: list[Any], settings: dict[str, Any]) -> State 
     Raises:
         ValueError: a state of other settings (the message names them), or a damaged file.
     """
-    file = folder / "last.npz"
-    if not file.is_file():
+    found = checkpoint.read(folder)
+    if found is None:
         return None
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            note = json.loads(content["note"].tobytes())
-            arrays = {name: content[name] for name in content.files if name != "note"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} cannot be read ({error}). Delete it to start anew.") from None
+    note, arrays = found
     before, now = note["settings"], json.loads(json.dumps(settings))
     before.pop("max_seconds", None)  # older states have it; a training that ran out of time goes on with more
     other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]

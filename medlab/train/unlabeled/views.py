@@ -129,6 +129,13 @@ def rounds(count: int, wanted: int, key: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
 
 
+def parts_of(steps: int, epochs: int) -> int:
+    """The number of parts nearest to ``epochs`` into which ``steps`` can be divided without a rest."""
+    return min(
+        (part for part in range(1, steps + 1) if steps % part == 0), key=lambda part: (abs(part - epochs), -part)
+    )
+
+
 def changed(images: np.ndarray, rows: np.ndarray, change: Augment | None, key: tuple[int, ...]) -> np.ndarray:
     """The images after ``change``, each by a key of its own; a copy where there is no change.
 
