@@ -34,9 +34,12 @@ METHODS = {
     "mean teacher": (None, "mean_teacher"),
     "FixMatch": (None, "fixmatch"),
     "SimCLR, then mean teacher": ("simclr", "mean_teacher"),
+    "BYOL, fine-tuned": ("byol", "fit"),
     "supervised, 3 times as long": (None, "longer"),
 }
 """What the weights start from, and how labels are learned."""
+BESIDE = ("BYOL, fine-tuned", "supervised, 3 times as long")
+"""In the tables alone: a figure of more than eight lines cannot be read."""
 NEEDS_MORE = ("pseudo_label", "mean_teacher", "fixmatch")
 """What needs images without labels beside the labeled ones: nothing is left for it at 100 %."""
 
@@ -186,7 +189,7 @@ def draw(tables: dict[str, list[dict]], path: Path) -> None:
     """The curves as a figure: means over the sets of labels, with whiskers from the least to the largest of them."""
     from medlab import view
 
-    frames, shown = {}, [name for name in METHODS if "times" not in name]
+    frames, shown = {}, [name for name in METHODS if name not in BESIDE]
     for dataset, rows in sorted(tables.items(), key=lambda item: item[0].startswith("phantom:")):
         table, made = pd.DataFrame([row for row in rows if row["method"] in shown]), []
         for (method, share), group in table.groupby(["method", "share"]):

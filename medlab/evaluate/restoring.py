@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from medlab.evaluate import inputs, interval
 
 FILTERS = {
-    "non-local means": (0.4, 0.6, 0.8, 1.0, 1.3),
-    "total variation": (0.03, 0.06, 0.1, 0.15, 0.25, 0.4),
+    "non-local means": (0.2, 0.4, 0.6, 0.8, 1.0, 1.3),
+    "total variation": (0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.4),
 }
 """Strengths that :func:`denoise_classically` tries: of non-local means in deviations of the noise, of total variation
 the weight for images from 0 to 1."""

@@ -1,19 +1,13 @@
 """A training in a real JupyterLab in Chromium: the curves appear while the cell runs, and the button ends it."""
 
-import shutil
-import time
 from io import BytesIO
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from tests.notebooks.test_browser import ARGUMENTS, lab, write  # noqa: F401 - lab is a fixture
+from tests.notebooks.jupyterlab import MARKS, opened
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = MARKS
 
 CELLS = [
     "import numpy as np\n"
@@ -26,24 +20,9 @@ CELLS = [
 ]
 
 
-def test_a_training_shows_its_curves_and_stops_at_a_click(lab, tmp_path):  # noqa: F811
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
-    write(tmp_path / "training.ipynb", CELLS)
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS, ignore_default_args=["--headless"]
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 1500})
-        page.goto(f"{lab}/lab/tree/training.ipynb?reset&token=t", timeout=120_000)
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
-        page.click(".jp-CodeCell .cm-content >> nth=0")
+def test_a_training_shows_its_curves_and_stops_at_a_click(tmp_path):
+    with opened(tmp_path, CELLS) as page:
         cell = page.locator(".jp-CodeCell").nth(1)
-        for _ in range(6):  # the first click on the menu is now and then dropped
-            page.click('.lm-MenuBar-itemLabel:text-is("Run")')
-            page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
-            time.sleep(2)
-            if page.locator(".jp-InputPrompt", has_text="*").count():
-                break
         live = cell.locator(".medlab-live-training")
         curves = live.locator("img")
         curves.wait_for(timeout=120_000)
@@ -57,7 +36,3 @@ def test_a_training_shows_its_curves_and_stops_at_a_click(lab, tmp_path):  # noq
         page.wait_for_selector(".jp-OutputArea-output >> text=all done: stopped by hand after", timeout=60_000)
         assert not live.locator("button").is_visible()
         assert "call fit again with resume=True to go on" in cell.inner_text()
-        # Nothing is on red ground, as errors are.
-        assert not page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count()
-        assert not page.locator("[data-mime-type='application/vnd.jupyter.error']").count()
-        browser.close()
