@@ -24,7 +24,10 @@ import pandas as pd
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 STEPS, BATCH, WIDTH, EPOCHS = 600, 32, 8, 20
-OPTIONS = {"phantom:brain-tumor": {"size": 32, "n": 4000, "severity": 1.0}}
+OPTIONS = {
+    "phantom:brain-tumor": {"size": 32, "n": 4000, "severity": 1.0},
+    "phantom:cardiomegaly": {"size": 32, "n": 4000, "rank": 2},
+}
 METHODS = {
     "supervised": (None, "fit"),
     "masked, fine-tuned": ("masked", "fit"),

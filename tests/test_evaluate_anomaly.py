@@ -48,6 +48,9 @@ def test_intensity_is_the_image_itself():
     np.testing.assert_allclose(evaluate.intensity_maps(x, side="dark", smooth=0)[0], [[4, 3], [0, 8]])
     # The median is 1.5.
     np.testing.assert_allclose(evaluate.intensity_maps(x, side="both", smooth=0)[0], [[0.5, 0.5], [3.5, 4.5]])
+    # Of the body alone, 1, 5 and -3, it is 1; outside the body the map is 0.
+    body = np.array([[[True, False], [True, True]]])
+    np.testing.assert_allclose(evaluate.intensity_maps(x, side="both", smooth=0, inside=body)[0], [[0, 0], [4, 4]])
 
 
 def test_the_body_is_the_largest_part_with_its_holes():
@@ -114,6 +117,19 @@ def test_values_are_those_of_scikit_learn():
         assert row["low"] < row["value"] < row["high"]
 
 
+def test_share_and_level_are_those_asked_for():
+    maps, masks = planted(count=30)
+    known = planted(seed=1)
+    usual, other = (
+        evaluate.anomalies(maps, masks, known, n=200, **options) for options in ({}, {"share": 0.5, "confidence": 0.5})
+    )
+    np.testing.assert_allclose(other.scores, evaluate.image_scores(maps, share=0.5))
+    assert other["auc"] == pytest.approx(roc_auc_score(masks.any(axis=(1, 2)), other.scores))
+    width = [one.table["high"] - one.table["low"] for one in (usual, other)]
+    for metric in ("average_precision", "dice"):  # half of a normal distribution: 0.674 in place of 1.96 deviations
+        assert width[1][metric] / width[0][metric] == pytest.approx(0.674 / 1.96, rel=0.3)
+
+
 def test_the_threshold_is_that_of_the_validation_cases():
     # One image of 4 pixels: calling the two highest has Dice 1, at 0.6; the test's own best threshold would be 0.2.
     known = np.array([[[0.9, 0.6], [0.5, 0.1]]]), np.array([[[1, 1], [0, 0]]])
@@ -150,7 +166,8 @@ def test_images_of_one_patient_widen_the_interval():
     grouped = evaluate.anomalies(*twice, groups=np.repeat(np.arange(40), 2), **options)
     width = [one.table["high"] - one.table["low"] for one in (alone, grouped)]
     assert grouped.patients == 40
-    assert (width[1]["average_precision"] / width[0]["average_precision"]) == pytest.approx(2**0.5, rel=0.25)
+    for metric in ("auc", "average_precision", "dice"):
+        assert width[1][metric] / width[0][metric] == pytest.approx(2**0.5, rel=0.25)
 
 
 def test_a_map_that_says_nothing_has_the_values_of_chance():

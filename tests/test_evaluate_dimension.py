@@ -34,6 +34,10 @@ def test_the_dimension_of_manifolds(points, truth, method):
     found = evaluate.intrinsic_dimension(points, method=method)
     assert found.value == pytest.approx(truth, rel=0.07)
     assert found.low < found.value < found.high
+    if method == "twonn":  # an exponent estimated from n ratios has a relative error of 1 / sqrt(n)
+        assert (found.low / truth, found.high / truth) == pytest.approx(
+            tuple(found.value / truth * (1 + sign * 1.96 / 1500**0.5) for sign in (-1, 1)), abs=0.005
+        )
     assert (found.n, found.left_out, found.method) == (1500, 0, method)
 
 
@@ -71,9 +75,12 @@ def test_two_neighbors_by_hand():
 def test_likelihood_by_hand():
     """Points 0, 1, 3, 7 with 3 neighbors: MacKay and Ghahramani's mean of Levina and Bickel's inverse estimates."""
     distances = [(1, 3, 7), (1, 2, 6), (2, 3, 4), (4, 6, 7)]
-    inverse = np.mean([np.log(c / a) / 2 + np.log(c / b) / 2 for a, b, c in distances])
+    inverse = np.array([np.log(c / a) / 2 + np.log(c / b) / 2 for a, b, c in distances])
     found = evaluate.intrinsic_dimension(np.array([[0.0], [1], [3], [7]]), method="mle", neighbors=3)
-    assert found.value == pytest.approx(1 / inverse)
+    assert found.value == pytest.approx(1 / inverse.mean())
+    error = inverse.std(ddof=1) / 2  # of a mean of four
+    ends = (1 / (inverse.mean() + 1.96 * error), 1 / (inverse.mean() - 1.96 * error))
+    assert (found.low, found.high) == pytest.approx(ends)
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():

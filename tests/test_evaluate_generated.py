@@ -67,6 +67,11 @@ def test_kernel_distance_of_other_distributions_lies_above_zero():
     assert one.low > 0
     assert one.low < one.value < one.high
     assert (one.real, one.generated) == (60, 60)
+    random = np.random.default_rng(0)
+    half = evaluate.kid(random.normal(size=(60, 4)), random.normal(1.0, 1.0, size=(60, 4)), confidence=0.5)
+    assert half.value == one.value
+    # Half of a normal distribution lies within 0.674 deviations, 95 % within 1.96.
+    assert (half.high - half.low) / (one.high - one.low) == pytest.approx(0.674 / 1.96, rel=0.3)
 
 
 def test_precision_and_recall_on_a_line():
@@ -100,6 +105,8 @@ def test_memorization_passes_on_new_images_and_finds_a_planted_copy():
     good = evaluate.memorization(train, held_out, fresh)
     assert good.passed
     assert good.exact == 0
+    assert good.expected == pytest.approx(0.01, abs=0.01)
+    assert evaluate.memorization(train, held_out, fresh, level=0.2).expected == pytest.approx(0.2, abs=0.02)
     copy = 3 * train[17:18] + 5 + np.random.default_rng(0).normal(0, 0.02, size=train[:1].shape)
     found = evaluate.memorization(train, held_out, np.concatenate([fresh, copy]))
     assert not found.passed

@@ -43,7 +43,13 @@ def test_neighbors_stay_neighbors_and_seeds_give_the_same(method):
 
 def test_few_cases_lower_the_neighbors():
     x, _ = clusters(6)
-    assert np.isfinite(evaluate.project(x, method="tsne", neighbors=15)).all()
+    points = evaluate.project(x, method="tsne", neighbors=15)
+    assert np.isfinite(points).all()
+    # A perplexity of (6 - 1) / 3 is all that six cases have room for; fewer neighbors give another map.
+    np.testing.assert_array_equal(points, evaluate.project(x, method="tsne", neighbors=2))
+    more = clusters(30, 8)[0]
+    few, many = (evaluate.project(more, method="tsne", neighbors=neighbors) for neighbors in (3, 9))
+    assert np.abs(few - many).max() > 0.1 * np.ptp(many)
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

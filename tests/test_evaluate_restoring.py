@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage.restoration import denoise_tv_chambolle
 
 from medlab import evaluate
 
@@ -23,6 +24,17 @@ def test_similarity_of_two_levels_is_the_luminance_term():
     assert evaluate.ssim(clean, other, span=1)[0] == pytest.approx(expected)
     assert evaluate.ssim(clean, clean, span=1)[0] == 1
     assert evaluate.ssim(np.zeros((1, 3, 5, 4, 1)), np.zeros((1, 3, 5, 4, 1)), span=1)[0] == 1
+
+
+def test_similarity_of_one_window_by_hand():
+    """7 x 7 pixels are one window: Wang's formula with the means, variances and covariance of all of them."""
+    clean, other = np.random.default_rng(0).random((2, 7, 7))
+    a, b = clean.mean(), other.mean()
+    spread = np.cov(clean.ravel(), other.ravel())
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    alike = (2 * a * b + c1) / (a**2 + b**2 + c1) * (2 * spread[0, 1] + c2) / (spread[0, 0] + spread[1, 1] + c2)
+    found = evaluate.ssim(clean[None, ..., None], other[None, ..., None], span=2)
+    np.testing.assert_allclose(found, [alike], rtol=1e-6)
 
 
 def steps(count, side=24, seed=0):
@@ -50,6 +62,19 @@ def test_the_table_has_means_and_paired_gains():
     assert table.loc["full", "ssim_gain"] > 0
 
 
+def test_images_of_one_patient_and_the_level_widen_the_interval():
+    clean = np.repeat(steps(1), 20, axis=0)
+    other = clean + np.repeat(np.linspace(0.01, 0.2, 10), 2)[:, None, None, None]  # two images alike of each patient
+    alone, grouped, sure = (
+        evaluate.restoration(clean, {"one": other}, span=1, n=500, **options).loc["one"]
+        for options in ({}, {"groups": np.repeat(np.arange(10), 2)}, {"confidence": 0.999})
+    )
+    for measure in ("psnr", "ssim"):
+        width, by_patient, wide = (row[f"{measure}_high"] - row[f"{measure}_low"] for row in (alone, grouped, sure))
+        assert by_patient / width == pytest.approx(2**0.5, rel=0.15)
+        assert wide > 1.3 * width > 0
+
+
 def test_a_perfect_restoration_has_no_end():
     clean = steps(4)
     table = evaluate.restoration(clean, {"clean": clean, "noisy": noisy_of(clean)}, span=1, n=50)
@@ -66,6 +91,14 @@ def test_classic_filters_take_most_of_the_noise_away():
     assert set(made) == {"non-local means", "total variation"}
     for images in made.values():
         assert evaluate.psnr(clean, images, span=1).mean() > before + 5
+    # Total variation at each strength by scikit-image itself: the best on the known images is what was taken.
+    weights = (0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.4)
+    other = noisy_of(known, seed=6)
+    plain = [np.stack([denoise_tv_chambolle(one, weight=weight) for one in other[..., 0]]) for weight in weights]
+    best = weights[int(np.argmin([((one - known[..., 0]) ** 2).mean() for one in plain]))]
+    assert weights[0] < best < weights[-1]
+    expected = np.stack([denoise_tv_chambolle(one, weight=best) for one in noisy[..., 0]])
+    np.testing.assert_allclose(made["total variation"][..., 0], expected, atol=1e-5)
 
 
 def test_filters_follow_unit_and_offset():

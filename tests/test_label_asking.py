@@ -28,6 +28,8 @@ def test_several_labels_add_their_entropies_and_the_least_sure_counts():
     p = np.array([[0.5, 0.5], [1.0, 0.25]])
     np.testing.assert_allclose(label.entropy(p, multi_label=True)[0], 2 * LOG2)
     np.testing.assert_allclose(label.margin(p, multi_label=True), [1, 0.5])
+    asked = label.next_cases(p, method="entropy", count=1, multi_label=True)
+    np.testing.assert_allclose(asked.all_scores, label.entropy(p, multi_label=True))
 
 
 def test_bald_tells_contradiction_from_ambiguity():
@@ -35,6 +37,7 @@ def test_bald_tells_contradiction_from_ambiguity():
     p = np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 1.0]])
     np.testing.assert_allclose(label.bald(p), [LOG2, 0, 0], atol=1e-12)
     np.testing.assert_allclose(label.entropy(p.mean(axis=0)), [LOG2, LOG2, 0], atol=1e-12)
+    assert label.next_cases(p, method="bald", count=1).indices.tolist() == [0]
 
 
 def test_the_most_unsure_unlabeled_cases_come_first():
@@ -66,6 +69,8 @@ def test_core_set_takes_the_farthest_case_by_hand():
     chosen, distances = label.core_set(points, count=3, labeled=[0])
     assert chosen.tolist() == [1, 2, 3]
     np.testing.assert_allclose(distances, [10, 4, 3])
+    asked = label.next_cases(method="core_set", features=points, count=3, labeled=[0])
+    assert asked.indices.tolist() == [1, 2, 3]
 
 
 def test_core_set_covers_better_than_chance_and_within_twice_the_best():

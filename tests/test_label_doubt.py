@@ -127,6 +127,9 @@ def test_precision_recall_and_wilsons_interval_by_hand():
     np.testing.assert_allclose(
         found.table.loc["precision", ["low", "high"]].astype(float), [middle - half, middle + half]
     )
+    sure = label.detection([0, 1, 2, 4], wrong, confidence=0.99)
+    assert (sure.table["low"] < found.table["low"]).all()
+    assert (sure.table["high"] > found.table["high"]).all()
 
 
 def test_nothing_pointed_at_and_nothing_wrong_are_undefined():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from medlab import label
+from medlab import evaluate, label, train
 from medlab.backend import keras
 
 # On JAX Keras' get_weights hands variables to np.array, whose argument copy they do not know yet.
@@ -56,6 +56,23 @@ def test_the_tables_are_means_and_t_intervals_over_seeds(made):
     mean = made.summary.query("method == 'margin' and labels == 7")["auc"].item()
     assert mean == pytest.approx(wide["margin"].mean())
     assert 0.2 < mean <= 1
+
+
+def test_a_method_asks_and_learns_as_it_would_alone(made):
+    """The trainings of one seed by hand: the first model is least sure of what was asked for, the second learned it."""
+    (x, y), (held_out, truth) = cases(30, 0), cases(40, 1)
+    chosen = made.asked["margin", 1]
+    found = []
+    for count in (4, 7):
+        rows = chosen[:count]
+        model = train.fit(make(1), (x[rows], y[rows]), epochs=3, seed=1, progress=False).model
+        found.append(evaluate.auc(truth, evaluate.predict(model, held_out)))
+        if count == 4:
+            left = np.setdiff1d(np.arange(30), rows)
+            unsure = np.abs(evaluate.predict(model, x).ravel()[left] - 0.5)
+            assert set(chosen[4:]) == set(left[np.argsort(unsure)[:3]])
+    assert made.table.query("method == 'margin' and seed == 1")["auc"].tolist() == pytest.approx(found)
+    assert found[0] != found[1]
 
 
 def test_errors():

@@ -18,6 +18,22 @@ def test_images_have_the_shape_and_range_asked_for(shape):
     assert gan.discriminator.output_shape == (None, 1)
 
 
+@pytest.mark.parametrize(
+    ("shape", "maps"),
+    [
+        ((28, 28, 1), [(14, 14), (7, 7)]),
+        ((13, 20, 1), [(13, 10), (7, 5)]),  # a short axis is halved last
+        ((12, 9, 40, 1), [(12, 9, 20), (12, 9, 10), (6, 5, 5)]),
+        ((256, 4, 1), [(128, 4), (64, 4), (32, 4), (16, 4), (8, 4)]),
+    ],
+)
+def test_each_axis_is_halved_until_4_to_7_pixels_are_left(shape, maps):
+    gan = models.gan(shape, latent=2, width=1)
+    found = [gan.discriminator.get_layer(f"stage{number}").output.shape[1:-1] for number in range(1, len(maps) + 1)]
+    assert found == maps
+    assert gan.generator.get_layer("start_map").output.shape[1:-1] == maps[-1]
+
+
 def test_the_discriminator_sees_the_range_as_minus_one_to_one():
     gan = models.gan((8, 8, 1), latent=2, width=2, value_range=(-2.0, 6.0))
     inside = keras.Model(gan.discriminator.input, gan.discriminator.get_layer("range").output)

@@ -63,6 +63,21 @@ def test_a_frozen_trunk_stays_and_the_head_moves():
     assert changed[-2:] == [True, True]
 
 
+def test_dropout_lies_between_the_features_and_the_logits():
+    """Of one image many times: each feature's part of the logit is there twice or not at all."""
+    whole, backbone = nested()
+    model = models.with_head(whole, 2, dropout=0.5)
+    x = np.repeat(images((1, 4, 4, 2)), 4000, axis=0)
+    pooled = array(backbone(x[:1])).mean(axis=(1, 2))[0]
+    weights, bias = (array(one) for one in model.get_layer("logits").weights)
+    parts = pooled * weights[:, 0]
+    drawn = array(model(x, training=True))
+    deviation = float(np.sqrt((parts**2).sum()))
+    assert drawn.std() == pytest.approx(deviation, rel=0.1)
+    assert drawn.mean() == pytest.approx(parts.sum() + bias[0], abs=0.1 * deviation)
+    np.testing.assert_allclose(array(model(x[:2])), parts.sum() + bias[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_layer_inside_another_model_by_its_path_or_its_name():
     whole, backbone = nested()
     x = images((3, 4, 4, 2))

@@ -6,7 +6,7 @@ import pytest
 
 from medlab import models, train
 from medlab.train import checkpoint
-from medlab.train.adversarial import outcome, training
+from medlab.train.adversarial import distorting, outcome, received, training
 
 
 def squares(n=64, seed=0):
@@ -101,6 +101,56 @@ def test_a_diverging_training_stops_with_the_reason_and_keeps_the_last_good_samp
     assert len(fit.history) == 2
     assert np.isfinite(fit.samples[2]).all()
     np.testing.assert_allclose(gan.images(fit.latents), fit.samples[2], atol=1e-5)
+
+
+def test_weights_that_are_no_numbers_stop_it_too_and_what_was_saved_stays(tmp_path):
+    x, _ = squares()
+    gan = small()
+    made = training.Training.train
+
+    def poisoned(self):
+        step = self._step
+        self.judge.run_eagerly = self.maker.run_eagerly = True  # few steps: nothing is compiled
+
+        def spoil(epoch, number, chosen):
+            losses = step(epoch, number, chosen)
+            if epoch == 1:  # the only step of the second epoch: its losses were finite
+                self.mean.get_layer("image").bias.assign([np.nan])
+            return losses
+
+        self._step = spoil
+        return made(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "train", poisoned)
+        said = r"weights became NaN or infinite in epoch 2, .* samples of epoch 1 are kept"
+        with pytest.raises(train.GanDivergedError, match=said) as error:
+            train.fit_gan(gan, x, epochs=5, run=tmp_path, **QUICK | {"batch_size": 64})
+    fit = error.value.fit
+    assert sorted(fit.samples) == [1]
+    np.testing.assert_allclose(gan.images(fit.latents), fit.samples[1], atol=1e-5)
+    written = models.load(tmp_path / "model.keras")
+    np.testing.assert_allclose(written.predict_on_batch(fit.latents), fit.samples[1], atol=1e-5)
+    assert all(np.isfinite(checkpoint.array(one)).all() for one in gan.discriminator.weights)
+
+
+def test_each_network_has_its_own_rate_and_the_mean_is_kept():
+    """Adam's first step is its rate for each weight; the mean takes 2 / 11 of the start, 9 / 11 of what came then."""
+    x, _ = squares()
+    gan = small(spectral_norm=False)
+    networks = (gan.generator.get_layer("image"), gan.discriminator.get_layer("stage1_conv"))
+    before = [checkpoint.array(one.kernel) for one in networks]
+    train.fit_gan(gan, x, epochs=1, learning_rate=(0.01, 1e-9), ema=0.9, **QUICK)
+    moved = [np.abs(checkpoint.array(one.kernel) - old) for one, old in zip(networks, before, strict=True)]
+    assert np.median(moved[0]) == pytest.approx(0.01 * 9 / 11, rel=0.02)
+    assert 0 < moved[1].max() < 1e-8
+
+
+def test_few_images_are_distorted_and_many_are_not():
+    assert received.changes("auto", 9_999)[0] == distorting.CHANGES
+    assert received.changes("auto", 10_000)[0] == ()
+    assert received.changes(("contrast", "shift"), 20_000)[0] == ("shift", "contrast")
+    assert received.changes(None, 10)[0] == ()
 
 
 def test_alike_samples_are_warned_of(capsys):

@@ -121,6 +121,29 @@ def test_steps_follow_the_gradient_of_their_formulas():
     np.testing.assert_allclose(checkpoint.array(bias), [2.0 - 0.5 * 1.0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("classes", [0, 2])
+def test_real_and_generated_images_are_judged_distorted_and_beside_their_labels(classes):
+    gan, _, judge, maker = made(classes, changes=("brightness",), norm=False)
+    judged, making = batches(classes)
+
+    def drawn(batch):
+        asked = [batch["latent"], batch["wanted"]] if classes else batch["latent"]
+        weights = gan.generator.trainable_variables, gan.generator.non_trainable_variables
+        return ops.convert_to_numpy(gan.generator.stateless_call(*weights, asked, training=True)[0])
+
+    def logits(images, numbers, *labels):  # brighter by the first number less a half
+        images = images + (numbers[:, :1, None, None] - 0.5)
+        return gan.discriminator.predict_on_batch([images, np.concatenate(labels)] if classes else images)
+
+    both = np.concatenate([judged["real"], drawn(judged)])
+    wanted = logits(both, judged["numbers"], judged.get("label"), judged.get("wanted"))
+    unlike = np.abs(wanted - logits(both, np.full((12, 6), 0.5, np.float32), judged.get("label"), judged.get("wanted")))
+    assert unlike.min() > 1e-6
+    np.testing.assert_allclose(ops.convert_to_numpy(judge.call(judged)), wanted, atol=1e-7)
+    wanted = logits(drawn(making), making["numbers"], making.get("wanted"))
+    np.testing.assert_allclose(ops.convert_to_numpy(maker.call(making)), wanted, atol=1e-7)
+
+
 def test_losses_are_their_formulas():
     _, _, judge, maker = made()
     logits = np.array([[2.0], [0.5], [-3.0], [0.0]], np.float32)  # two real, two generated

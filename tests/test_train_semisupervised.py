@@ -6,7 +6,9 @@ import pytest
 
 from medlab import models, train
 from medlab.train.unlabeled.consistency import Consistent, together
+from medlab.train.unlabeled.pretraining import _views
 from medlab.train.unlabeled.rounds import copies
+from medlab.train.unlabeled.semisupervised import _policy
 from medlab.train.unlabeled.views import Beside, parts_of
 from tests.test_train_unlabeled import stripes, tiny, values
 
@@ -38,8 +40,14 @@ def test_the_answers_of_a_row_are_those_of_its_images():
     rows = x.reshape(2, 5, 16, 16, 1)
     alone = np.asarray(model(x)).reshape(2, 5, 3)
     for momentum in (None, 0.9):  # the follower starts as the network
-        made = np.asarray(together(model, (16, 16, 1), 2, momentum=momentum)(rows))
-        np.testing.assert_allclose(made, alone, atol=1e-5)
+        network = together(model, (16, 16, 1), 2, momentum=momentum)
+        np.testing.assert_allclose(np.asarray(network(rows)), alone, atol=1e-5)
+    # The follower answers for the weak views and for no other: here it knows nothing.
+    for one in network.get_layer("followed").follower.get_layer("logits").weights:
+        one.assign(np.zeros(one.shape))
+    made = np.asarray(network(rows))
+    np.testing.assert_array_equal(made[:, 1:3], 0)
+    np.testing.assert_allclose(made[:, [0, 3, 4]], alone[:, [0, 3, 4]], atol=1e-5)
 
 
 def test_a_batch_holds_labeled_weak_and_strong_views_of_the_same_cases():
@@ -115,6 +123,8 @@ def test_the_same_seed_gives_the_same_numbers():
         ({"unlabeled": np.zeros((0, 16, 16, 1))}, "at least one unlabeled image"),
         ({"unlabeled": np.zeros((3, 12, 16, 1))}, "unlabeled image of shape"),
         ({"unlabeled": np.full((3, 16, 16, 1), np.inf)}, "NaN, infinity"),
+        ({"unlabeled": np.arange(3.0)[:, None, None, None] * np.ones((16, 16, 1))}, "Every image is constant"),
+        ({"unlabeled": np.repeat(np.eye(16)[None, ..., None], 3, axis=0)}, "All images are the same"),
         ({"threshold": 0.5}, "threshold above 1/2"),
         ({"ratio": 0}, "ratio as a whole number"),
         ({"steps": 2.5}, "steps as a whole number"),
@@ -158,6 +168,53 @@ def test_a_model_that_is_sure_of_nothing_says_so():
         )  # fmt: skip
     assert not made.taken.any()
     assert set(made.history["round"]) == {0}
+
+
+class Watching:
+    """No change; keeps what images a training takes, and the weights it has then."""
+
+    def __init__(self, model):
+        self.model, self.images, self.weights = model, [], []
+
+    def __call__(self, x, keys):
+        self.images.append([image.tobytes() for image in x])
+        self.weights.append(values(self.model))
+        return x, None
+
+
+def test_a_round_of_pseudo_labels_begins_anew_with_known_and_sure_images_alike_often():
+    x, y = stripes(24)
+    model = tiny()
+    start, weak = values(model), Watching(model)
+    train.fit_semisupervised(
+        model, (x[:4], y[:4]), x[4:], method="pseudo_label", weak=weak, steps=10, epochs=2, batch_size=8, rounds=1,
+        threshold=0.5001, progress=False, precision="float32",
+    )  # fmt: skip
+    known, others = ({image.tobytes() for image in part} for part in (x[:4], x[4:]))
+    second = next(n for n, images in enumerate(weak.images) if others & set(images))
+    assert second >= 10
+    assert set().union(*weak.images[:second]) == known
+    taken = [image for images in weak.images[second:] for image in images]
+    assert set(taken) == known | others
+    assert np.mean([image in known for image in taken]) == pytest.approx(0.5, abs=0.05)
+    for first, last, again in zip(start, weak.weights[second - 1], weak.weights[second], strict=True):
+        assert first.size < 3 or not np.array_equal(first, last)
+        np.testing.assert_array_equal(first, again)
+
+
+def test_strong_views_move_twice_as_far_as_weak_ones_and_none_is_mirrored():
+    axis = np.arange(32)
+    spot = np.exp(-((axis[:, None] - 9) ** 2 + (axis - 11) ** 2) / 8)[..., None].astype(np.float32)
+    keys = np.column_stack([np.zeros((200, 2), int), np.arange(200)])
+    moved = []
+    for change in (_policy(2, 0, 1.0), _policy(2, 0, 2.0), _views(2, 0)):  # weak, strong, those of pretraining
+        made = change(np.repeat(spot[None], 200, axis=0), keys=keys)[0]
+        at = np.stack(np.unravel_index(made.reshape(200, -1).argmax(axis=1), (32, 32)), axis=1)
+        assert np.mean((at < 16).all(axis=1)) > 0.85  # at most one half, were they mirrored along an axis
+        moved.append(np.linalg.norm(at - [9, 11], axis=1).mean())
+    assert moved[1] / moved[0] == pytest.approx(2, abs=0.4)
+    assert moved[0] > 1
+    assert moved[2] > 1
 
 
 def test_pseudo_labels_are_resumed_from_the_first_weights(tmp_path):

@@ -86,6 +86,22 @@ def test_agreement_is_zero_for_the_same_and_four_for_the_opposite():
     np.testing.assert_allclose(np.asarray(tasks.agreement(None, crossed)), 0, atol=1e-5)
 
 
+def test_the_target_of_a_view_is_what_the_follower_says_of_it():
+    image = keras.Input((4, 4, 1))
+    network = tasks.byol(keras.Model(image, keras.layers.Flatten()(image)), (4, 4, 1), 5, 0.9).network
+    views = np.random.default_rng(0).normal(size=(3, 2, 4, 4, 1)).astype(np.float32)
+    follower = network.get_layer("followed").follower
+    out = np.asarray(network(views))
+    said = np.asarray(follower(views.reshape(6, 4, 4, 1))).reshape(3, 2, 5)
+    np.testing.assert_allclose(out[:, 2:], said, atol=1e-6)
+    for one in follower.get_layer("projector_last").weights:
+        one.assign(np.zeros(one.shape))
+    silent = np.asarray(network(views))
+    assert np.abs(said).max() > 0.01
+    np.testing.assert_array_equal(silent[:, 2:], 0)
+    np.testing.assert_array_equal(silent[:, :2], out[:, :2])  # the predictions do not come from the follower
+
+
 def test_the_hidden_error_counts_hidden_pixels_alone():
     y = np.zeros((2, 2, 2, 1), np.float32)
     filled = np.ones((2, 2, 2, 2), np.float32)
@@ -138,6 +154,7 @@ def test_pretraining_trains_the_features_and_leaves_the_head(task, tmp_path):
     again = models.load(tmp_path / "model.keras")  # the classifier, not what was around it
     np.testing.assert_allclose(np.asarray(again(x[:4])), np.asarray(model(x[:4])), atol=1e-5)
     assert np.isnan(made.spread) if task == "masked" else 0.1 < made.spread <= 1
+    assert {"masked": "60 % of", "simclr": "temperature 0.5", "byol": "momentum 0.99"}[task] in made.choices["task"]
 
 
 def test_a_pretraining_that_is_resumed_goes_on_where_it_stopped(tmp_path):
@@ -178,6 +195,10 @@ def test_what_was_hidden_is_filled_in_better_than_by_the_mean():
     made = train.pretrain(model, x, task="masked", hidden=0.3, patch=2, epochs=30, batch_size=16, progress=False)
     assert made.history["loss"].iloc[-1] < 0.75 * x.var()
     assert "30 %" in made.choices["task"]
+    away = np.asarray(made.network(x, training=True))[..., -1]
+    assert away.mean() == pytest.approx(0.3, abs=0.03)
+    assert np.all(away[:, :2, :2] == away[:, :1, :1])
+    assert np.mean(away[:, 1] != away[:, 2]) > 0  # patches of 2 pixels
 
 
 def test_the_linear_probe_is_the_logistic_regression_on_the_features():
@@ -198,6 +219,32 @@ def test_the_linear_probe_is_the_logistic_regression_on_the_features():
             np.testing.assert_allclose(p, wanted, atol=2e-3)
         np.testing.assert_array_equal(before, values(model.get_layer("map"))[0])
         assert made.strength == 0.5
+
+
+def flat(side=4):
+    """A linear classifier of two classes."""
+    image = keras.Input((side, side, 1))
+    return keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(image)))
+
+
+def test_the_penalty_is_strong_where_labels_are_noise_and_weak_where_they_are_clear():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4, 4, 1)).astype(np.float32)
+    clear, noise, single = (x[:, 0, 0, 0] > 0).astype(int), rng.permutation(60) % 2, np.eye(1, 60, dtype=int)[0]
+    made = [train.linear_probe(flat(), (x, y)) for y in (clear, noise, single)]
+    assert made[0].strength >= 1
+    assert made[1].strength <= 0.01
+    assert "cross-validation of 5 parts" in made[1].reason
+    assert made[2].strength == 0.01
+    assert "a class has a single case" in made[2].reason
+
+
+@pytest.mark.parametrize(("weight", "share"), [(None, 0.25), ("balanced", 0.5)])
+def test_a_probe_that_sees_nothing_tells_the_shares_or_with_balanced_classes_one_half(weight, share):
+    x = np.random.default_rng(0).normal(size=(80, 4, 4, 1)).astype(np.float32)
+    model = flat()
+    train.linear_probe(model, (x, np.arange(80) % 4 // 3), strength=1e-5, class_weight=weight)
+    np.testing.assert_allclose(1 / (1 + np.exp(-np.asarray(model(x)))), share, atol=0.01)
 
 
 def test_a_layer_without_bias_is_fitted_through_zero():

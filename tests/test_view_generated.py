@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from medlab import view
-from medlab.view import generated, sampler
+from medlab.train.adversarial.watching import GanProgress
+from medlab.view import figures, generated, sampler
 from medlab.view.live_samples import LiveSamples
 
 
@@ -62,6 +63,13 @@ def test_the_widget_draws_what_the_sliders_say(linear):
     back = controls.children[-1].children[1]
     back.click()
     assert sliders[0].value == 0
+    assert picture.value == first
+    toward = controls.children[2]
+    toward.value = 1.0  # all the way to another image
+    other = linear.images(linear.latents(2, seed=1)[1:])
+    assert picture.value == sampler._png(generated.pictures(other, linear.value_range)[0])
+    assert picture.value != first
+    toward.value = 0.0
     assert picture.value == first
     controls.children[-1].children[0].click()
     assert picture.value != first
@@ -122,11 +130,12 @@ def test_the_curves_are_those_of_the_history():
 
 
 def test_the_live_view_shows_the_samples_and_a_stop_button():
-    live = LiveSamples(10)
-    row = {"epoch": 1, "discriminator_loss": 2.0, "generator_loss": 0.0, "diversity": 0.1}
-    live.samples = np.random.default_rng(0).random((4, 8, 8, 1))
-    live.epoch(row, "one")
-    assert bytes(live.curves.value).startswith(b"\x89PNG")
+    progress, live = GanProgress(10), LiveSamples(10)
+    row = {"epoch": 1, "discriminator_loss": 2.0, "generator_loss": 0.5, "diversity": 0.1, "seconds": 1.0}
+    progress.live, progress.samples = live, np.random.default_rng(0).random((4, 8, 8, 1))
+    progress.epoch(row)
+    assert live.curves.value == figures.png(generated.gan_training(pd.DataFrame([row]), progress.samples))
+    assert "discriminator 2.000, generator 0.500, diversity 0.10" in progress.last
     assert live.step(1.5) is False
     live.button.click()
     assert live.step(1.6) is True
@@ -165,6 +174,10 @@ def test_the_sampler_keeps_its_label():
 
     found = view.explore_samples(Labeled(np.eye(4, 6)), label=1, display=False)
     assert found.at([0]).mean() - found.at([0], label=0).mean() == pytest.approx(10, rel=1e-5)
+    picture, controls = sampler._widget(found, 1, (-20.0, 20.0)).children
+    for kind in (1, 0):
+        controls.children[-2].value = kind
+        assert picture.value == sampler._png(generated.pictures(found.at([0], kind)[None], (-20.0, 20.0))[0])
 
 
 def test_a_grid_grows_with_its_rows_and_leaves_gaps():

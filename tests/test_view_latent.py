@@ -70,6 +70,12 @@ def test_the_sheet_holds_every_thumbnail_at_its_place():
         assert np.argwhere(sheet[5 * row : 5 * row + 5, 5 * column : 5 * column + 5]).tolist() == [[1, case]]
 
 
+def test_the_window_is_that_of_the_call():
+    x = np.full((1, 4, 4, 1), 3.0)
+    found = view.latent_map([[0.0, 0]], images=x, window=(4.0, 4.0))  # from 2 to 6: 3 is a quarter of the way
+    assert np.unique(found.figure.axes[1].images[0].get_array()).tolist() == [64]
+
+
 def test_many_or_large_images_are_shrunk_and_colors_stay():
     red = np.zeros((2, 200, 100, 3), np.uint8)
     red[..., 0] = 200

@@ -100,6 +100,8 @@ def test_found_missed_and_false_alarms_have_their_own_colors():
     (legend,) = figure.legends
     said = [text.get_text() for text in legend.get_texts()]
     assert said == ["lesion, found", "lesion, missed", "found, but no lesion"]
+    for color, patch in zip(inside[:3], legend.get_patches(), strict=True):  # 0.6 of it over gray
+        np.testing.assert_allclose(color, 0.6 * 255 * np.array(patch.get_facecolor()[:3]) + 0.4 * 128, atol=2)
 
 
 @pytest.mark.parametrize("maps", [np.zeros((2, 8, 8)), np.full((2, 8, 8), np.nan)])

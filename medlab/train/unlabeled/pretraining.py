@@ -19,6 +19,7 @@ from medlab.backend import keras
 from medlab.train import fitting, wishes
 from medlab.train.unlabeled import tasks
 from medlab.train.unlabeled.heads import as_functional, outputs_of
+from medlab.train.unlabeled.received import check_differing
 from medlab.train.unlabeled.views import Views
 
 TASKS = ("masked", "simclr", "byol")
@@ -229,14 +230,7 @@ def _check(model: Any, x: np.ndarray, task: str, batch_size: int, epochs: int, *
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
             why = "" if task == "masked" else f": {task} compares cases with one another"
             raise ValueError(f"Expected {name} of at least {least} for {task}{why}. Received {value!r}.")
-    flat = x.reshape(len(x), -1)
-    if np.all(flat.max(axis=1) == flat.min(axis=1)):
-        raise ValueError(
-            "Every image is constant: there is nothing to learn from. Look at them (medlab.view.montage) and at what "
-            "the recipe made of them."
-        )
-    if len(x) > 1 and np.all(flat == flat[:1]):
-        raise ValueError("All images are the same: there is nothing to tell apart. Look at how they were loaded.")
+    check_differing(x)
     wishes.check_reals(temperature=numbers["temperature"], momentum=numbers["momentum"])
     if not numbers["temperature"] > 0:
         raise ValueError(f"Expected temperature above 0. Received {numbers['temperature']!r}.")

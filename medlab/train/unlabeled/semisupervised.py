@@ -19,6 +19,7 @@ from medlab.train import fitting, wishes
 from medlab.train.unlabeled import consistency
 from medlab.train.unlabeled.heads import final_activation
 from medlab.train.unlabeled.probing import classes_of
+from medlab.train.unlabeled.received import check_differing
 from medlab.train.unlabeled.rounds import in_rounds, probabilities_of
 from medlab.train.unlabeled.views import Beside, parts_of
 
@@ -114,8 +115,9 @@ def fit_semisupervised(
         max_seconds: as there, for all rounds together.
 
     Raises:
-        ValueError: an unknown method, no unlabeled image, other shapes, NaN, a class without a label, a threshold that
-            every answer would pass, a momentum or weight out of range, a model without logits; as ``fit``.
+        ValueError: an unknown method, no unlabeled image or constant ones, other shapes, NaN, a class without a label,
+            a threshold that every answer would pass, a momentum or weight out of range, a model without logits; as
+            ``fit``.
 
     Warns:
         UserWarning: pseudo-labels where the model is sure of no image.
@@ -213,6 +215,7 @@ def _check(
         )
     if others.dtype.kind not in "biuf" or not np.isfinite(others).all():
         raise ValueError("Unlabeled images hold NaN, infinity or no numbers. Find them with medlab.clean.faults.")
+    check_differing(others)
     wishes.check_reals(threshold=threshold, momentum=momentum, weight=weight)
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected momentum from 0 to below 1. Received {momentum!r}.")
