@@ -298,3 +298,42 @@ def test_bad_validation_and_bad_comparisons_are_refused():
     for bad in ({"n": 0}, {"confidence": 2}):
         with pytest.raises(ValueError, match="Expected"):
             evaluate.compare_anomalies(a, a, "dice", **bad)
+
+
+def marked() -> tuple[np.ndarray, np.ndarray]:
+    """Maps of 4 x 5 pixels, and masks of which two have a pixel."""
+    masks = np.zeros((4, 4, 5), bool)
+    masks[:2, 1, 2] = True
+    return np.random.default_rng(0).random((4, 4, 5)), masks
+
+
+def test_a_channel_axis_is_not_taken_for_depth():
+    maps, masks = marked()
+    with pytest.raises(ValueError, match=r"Expected test maps .* shape \(4, 4, 5, 1\): leave the channel axis away"):
+        evaluate.anomalies(maps[..., None], masks[..., None], (maps, masks))
+    with pytest.raises(ValueError, match=r"Expected validation maps .* leave the channel axis away"):
+        evaluate.anomalies(maps, masks, (maps[..., None], masks[..., None]))
+    with pytest.raises(ValueError, match="leave the channel axis away"):
+        evaluate.anomalies(maps[..., None], masks.any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("perfect", [0, 1])
+def test_one_patient_gives_no_interval(perfect):
+    maps, masks = marked()
+    maps = maps + perfect * masks  # an AUC of 1 has limits of its own
+    for found in (
+        evaluate.anomalies(maps, masks, (maps, masks), groups=["p"] * 4, n=20),
+        evaluate.anomalies(maps, masks.any(axis=(1, 2)), groups=["p"] * 4, n=20),
+    ):
+        assert found.table[["low", "high"]].isna().all(axis=None)
+        assert found["auc"] == roc_auc_score(found.y, found.scores)
+        assert (found["auc"] == 1) == perfect
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_healthy_images_without_a_value_are_refused(value):
+    x = np.zeros((4, 3, 3, 1))
+    x[2, 1, 1] = value
+    with pytest.raises(ValueError, match=r"1 of 2 with NaN or infinity, the first is image 2; medlab.clean.faults"):
+        evaluate.healthy_only(x, [0, 1, 0, 1])
+    np.testing.assert_array_equal(evaluate.healthy_only(x, [0, 1, 1, 0]), np.zeros((2, 3, 3, 1)))

@@ -124,3 +124,27 @@ def test_explained_variance_is_scikit_learns(shape):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(0).normal(size=(30, 4)))
+
+
+GRID = np.random.default_rng(0).normal(size=(12, 3))
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: evaluate.intrinsic_dimension(GRID, method="mle", neighbors="5"), "3 or more neighbors.* Received '5'"),
+    (lambda: evaluate.intrinsic_dimension(GRID, method="mle", neighbors=4.5), "a whole number.* Received 4.5"),
+    (lambda: evaluate.intrinsic_dimension(GRID, trimmed=None), "share to leave out .* Received None"),
+    (lambda: evaluate.explained_variance(GRID, 2.0), "components as a whole number. Received 2.0"),
+    (lambda: evaluate.components_needed(GRID, "95%"), "such as 0.95. Received '95%'"),
+    (lambda: evaluate.intrinsic_dimension([["a", "b"]] * 5), r"points \(n, ...\) as numbers. Received text"),
+    (lambda: evaluate.intrinsic_dimension([[1, 2], [3]]), "Received list with entries of unlike lengths"),
+])  # fmt: skip
+def test_arguments_of_other_types_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = evaluate.intrinsic_dimension(GRID, method="mle", neighbors=np.int64(4))
+    assert found == evaluate.intrinsic_dimension(GRID, method="mle", neighbors=4)
+    assert evaluate.explained_variance(GRID, np.int32(2)).shape == (2,)
+    assert evaluate.components_needed(GRID, np.float32(1)) == 3

@@ -239,3 +239,15 @@ def test_settings_that_cannot_be_are_refused():
         evaluate.memorization(good[:5], good, good)
     with pytest.raises(ValueError, match=r"level between 0 and 0.5"):
         evaluate.memorization(good, good, good, level=0.7)
+
+
+@pytest.mark.parametrize("judge", [evaluate.fid, evaluate.kid, evaluate.precision_recall])
+@pytest.mark.parametrize(("wrong", "says"), [
+    ([["a", "b"]] * 6, "text"), ([[1, 2], [3]], "unlike lengths"), (np.ones((6, 2)) * 1j, "complex"),
+])  # fmt: skip
+def test_features_that_are_no_numbers_are_named(judge, wrong, says):
+    right = np.random.default_rng(0).normal(size=(6, 2))
+    with pytest.raises(ValueError, match=f"Expected generated as numbers. Received .*{says}"):
+        judge(right, wrong)
+    with pytest.raises(ValueError, match=f"Expected held_out as numbers. Received .*{says}"):
+        evaluate.memorization(right, wrong, right)

@@ -105,3 +105,8 @@ def test_umap_without_its_package_says_what_to_do(monkeypatch):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(clusters()[0])
+
+
+def test_complex_features_are_refused():
+    with pytest.raises(ValueError, match=r"features \(n, ...\) as numbers. Received complex numbers"):
+        evaluate.project(np.ones((4, 3)) * 1j)

@@ -134,3 +134,13 @@ def test_images_without_noise_and_constant_ones_stay_as_they_are():
 def test_what_cannot_be_compared_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+@pytest.mark.parametrize(("wrong", "says"), [([["a", "b"]], "text"), ([[1, 2], [3]], "unlike lengths")])
+@pytest.mark.parametrize("judge", [evaluate.psnr, evaluate.ssim])
+def test_images_that_are_no_numbers_are_named(judge, wrong, says):
+    x = np.zeros((1, 8, 8, 1))
+    with pytest.raises(ValueError, match=f"Expected clean images as numbers. Received .*{says}"):
+        judge(wrong, x, span=1)
+    with pytest.raises(ValueError, match=f"Expected the other images as numbers. Received .*{says}"):
+        judge(x, wrong, span=1)

@@ -186,3 +186,9 @@ def test_a_mask_of_zeros_and_ones_does_not_point_at_the_first_cases():
         label.detection([0, 0, 1, 1], wrong)
     assert label.detection(np.array([0, 0, 1, 1]) == 1, wrong).found == 2
     assert label.detection([2, 3], wrong).found == 2
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match=rf"Expected seed to be a whole number of at least 0. Received {seed}."):
+        label.plant_errors([0, 1, 0, 1], 0.1, seed=seed)

@@ -89,3 +89,14 @@ def test_errors():
         label.simulate(make, pool, pool, seeds=[1, 1], epochs=1)
     with pytest.raises(ValueError, match=r"All 20 labels are 0"):
         label.simulate(make, (pool[0], np.zeros(20, int)), pool, epochs=1)
+
+
+@pytest.mark.parametrize(("maker", "says"), [
+    (lambda: make(0), r"make_model to take a seed.* Received a function that takes \(\)"),
+    (lambda seed, width: make(seed), r"Received a function that takes \(seed, width\)"),
+    (make(0), "a function that takes a seed and gives a new model. Received Sequential"),
+    (None, "Received NoneType"),
+])  # fmt: skip
+def test_a_maker_that_takes_no_seed_is_named(maker, says):
+    with pytest.raises(ValueError, match=says):
+        label.simulate(maker, cases(30, 0), cases(40, 1), epochs=1)

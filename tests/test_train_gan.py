@@ -212,12 +212,14 @@ def test_the_epochs_whose_samples_are_kept():
         ({"augment": ("blur",)}, "augment"),
         ({"max_seconds": 0}, "max_seconds above 0"),
         ({"resume": True}, "needs a run folder"),
+        ({"x": (np.zeros((4, 8, 8, 1)), [0, 1, 0, 1])}, "images and labels apart"),
+        ({"gan": np.zeros(3)}, "Expected a GAN of medlab.models.gan first. Received ndarray"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(change, said):
     x = squares(4)[0]
     with pytest.raises(ValueError, match=said):
-        train.fit_gan(small(), **({"x": x, "epochs": 1} | QUICK | change))
+        train.fit_gan(**({"gan": small(), "x": x, "epochs": 1} | QUICK | change))
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_real_and_generated_images_are_judged_distorted_and_beside_their_labels(
         weights = gan.generator.trainable_variables, gan.generator.non_trainable_variables
         return ops.convert_to_numpy(gan.generator.stateless_call(*weights, asked, training=True)[0])
 
-    def logits(images, numbers, *labels):  # brighter by the first number less a half
-        images = images + (numbers[:, :1, None, None] - 0.5)
+    def logits(images, numbers, *labels):  # brighter by half of: the first number less a half
+        images = images + (numbers[:, :1, None, None] - 0.5) / 2
         return gan.discriminator.predict_on_batch([images, np.concatenate(labels)] if classes else images)
 
     both = np.concatenate([judged["real"], drawn(judged)])
@@ -210,7 +210,9 @@ def test_a_shift_moves_pixels_and_repeats_the_border():
 def test_brightness_and_contrast_by_hand():
     x = np.array([0.2, 0.4, 0.6, 0.8], np.float32).reshape(1, 2, 2, 1)
     out = distorting.distort(x, numbers(brightness=0.75), ("brightness",), (0.0, 2.0))
-    np.testing.assert_allclose(ops.convert_to_numpy(out), x + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(out), x + 0.25, rtol=1e-6
+    )  # half of the way to a quarter of the range
     out = distorting.distort(x, numbers(contrast=0.0), ("contrast",), (0.0, 1.0))
     np.testing.assert_allclose(ops.convert_to_numpy(out), 0.5 + (x - 0.5) / 2, rtol=1e-6)
 

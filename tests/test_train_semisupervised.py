@@ -251,3 +251,45 @@ class Interrupted:
         if self.calls > 6:
             raise KeyboardInterrupt
         return x, None
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "pseudo_label"])
+def test_other_unlabeled_images_are_not_resumed_with(method, tmp_path):
+    x, y = stripes(24)
+    settings = {"method": method, "steps": 2, "epochs": 1, "rounds": 1, "threshold": 0.51, "progress": False}
+    settings |= {"batch_size": 4, "run": tmp_path}
+    train.fit_semisupervised(tiny(), (x[:4], y[:4]), x[4:14], **settings)
+    with pytest.raises(ValueError, match="had other settings"):
+        train.fit_semisupervised(tiny(), (x[:4], y[:4]), -x[14:], resume=True, **settings)
+
+
+def test_a_fresh_start_leaves_no_old_round_to_resume(tmp_path):
+    x, y = stripes(24)
+    settings = {"method": "pseudo_label", "steps": 2, "epochs": 1, "rounds": 1, "threshold": 0.51, "progress": False}
+    settings |= {"batch_size": 4, "run": tmp_path}
+    train.fit_semisupervised(tiny(), (x[:4], y[:4]), x[4:], **settings)
+    kept = tmp_path / "rounds of mine" / "last.npz"
+    kept.parent.mkdir()
+    kept.touch()
+    assert (tmp_path / "round1" / "last.npz").is_file()
+    with pytest.warns(UserWarning, match="sure enough"):
+        train.fit_semisupervised(tiny(), (x[:6], 1 - y[:6]), x[6:], **(settings | {"threshold": 1.0}))
+    assert (tmp_path / "round0" / "last.npz").is_file()
+    assert not (tmp_path / "round1" / "last.npz").is_file()
+    assert kept.is_file()
+
+
+def test_images_in_other_units_are_spoken_of():
+    x, y = stripes(8)
+    with pytest.warns(UserWarning, match="in other units, it seems"):
+        train.fit_semisupervised(tiny(), (x, y), 4000 * x, steps=1, epochs=1, batch_size=4, progress=False)
+
+
+def test_a_change_without_keys_and_labels_beside_images_are_refused():
+    x, y = stripes(8)
+    with pytest.raises(ValueError, match="takes no keys"):
+        train.fit_semisupervised(tiny(), (x, y), x, weak=lambda images: images, steps=1, progress=False)
+    with pytest.raises(ValueError, match="images alone, without labels"):
+        train.fit_semisupervised(tiny(), (x, y), (x, y), steps=1, progress=False)
+    with pytest.raises(ValueError, match=r"such as -1, 1.*as unlabeled"):
+        train.fit_semisupervised(tiny(), (x, np.where(np.arange(8) % 2, -1, 1)), x, steps=1, progress=False)

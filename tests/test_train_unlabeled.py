@@ -353,3 +353,20 @@ def test_labels_that_say_too_little_are_refused(y, said):
         train.linear_probe(model, (stripes(8)[0], y))
     with pytest.raises(ValueError, match=said):
         train.fit_semisupervised(model, (stripes(8)[0], y), stripes(8)[0], progress=False)
+
+
+def test_other_images_are_not_resumed_with(tmp_path):
+    x, _ = stripes(16)
+    settings = {
+        "task": "simclr",
+        "epochs": 1,
+        "batch_size": 8,
+        "progress": False,
+        "run": tmp_path,
+        "width": np.int64(8),
+    }
+    train.pretrain(tiny(), x, **settings)
+    with pytest.raises(ValueError, match="had other settings"):
+        train.pretrain(tiny(), -x, resume=True, **settings)
+    with pytest.raises(ValueError, match="images alone, without labels"):
+        train.pretrain(tiny(), (x, x), progress=False)

@@ -172,3 +172,14 @@ def test_costs_are_drawn_on_logarithmic_axes():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(table())
+
+
+def test_the_axis_ends_at_the_ends_of_the_auc():
+    panel = view.label_efficiency(table(["a"]).assign(auc=[0.1, 0.5, 0.9, 1.0], low=-0.2, high=1.3)).axes[0]
+    assert panel.get_ylim() == (0, 1)
+    line = curves(panel)[0]
+    assert line.get_ydata().tolist() == [0.1, 0.5, 0.9, 1.0]
+    assert not line.get_clip_on()  # the marker at 1 stays whole
+    low, high = view.label_efficiency(table()).axes[0].get_ylim()
+    assert 0.7 < low < 0.79
+    assert 0.96 < high < 1

@@ -1,5 +1,7 @@
 """Pictures of generated images: the right pixel in the right place, and what a slider does."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -189,3 +191,46 @@ def test_a_grid_grows_with_its_rows_and_leaves_gaps():
     assert sheet.shape == (17, 35)
     assert (sheet[8] == 1).all()
     assert sheet[9:, :8].max() == 0
+
+
+def test_one_label_beyond_the_classes_is_named():
+    class Labeled(Linear):
+        classes = 2
+
+        def images(self, latents, labels=None):
+            return super().images(latents) + 10 * labels
+
+    gan = Labeled(np.eye(4, 6))
+    for label in (5, -1, 0.5, [0, 1]):
+        with pytest.raises(ValueError, match=r"label as one class from 0 to 1. Received " + re.escape(repr(label))):
+            view.explore_samples(gan, label=label, display=False)
+    with pytest.raises(ValueError, match=r"label as one class from 0 to 1. Received 2"):
+        view.explore_samples(gan, display=False).at([0.0], 2)
+    assert view.explore_samples(gan, label=np.int64(1), display=False).label == 1
+
+
+def test_nan_is_magenta_and_said():
+    x = np.zeros((2, 2, 2, 1))
+    x[0, 0, 0] = np.nan
+    x[1, 1, 1] = 4
+    found = generated.pictures(x)
+    assert found[0, 0, 0].tolist() == [1, 0, 1]
+    assert found[0, 1].tolist() == [[0] * 3] * 2
+    assert found[1, 1, 1].tolist() == [1, 1, 1]
+    assert generated.pictures(np.full((1, 2, 2, 3), np.nan))[0, 1, 1].tolist() == [1, 0, 1]
+    figure = view.copies(x, x[::-1], [0.5, np.nan])
+    assert figure.axes[0].images[0].get_array()[0, 0].tolist() == [1, 0, 1]
+    assert [panel.get_xlabel() for panel in figure.axes] == ["25 % NaN", "", "", "25 % NaN"]
+    assert [panel.get_title() for panel in figure.axes[:2]] == ["0.50", "no ratio"]
+
+
+def test_copies_needs_images_of_one_shape():
+    x = np.zeros((3, 4, 4, 1))
+    for nearest, ratios, says in (
+        (np.arange(3), [1, 2, 3], r"nearest as images.* take train\[found.nearest\]. Received shape \(3,\)"),
+        (np.zeros((3, 5, 4, 1)), [1, 2, 3], r"of one shape .* Received \(3, 4, 4, 1\), \(3, 5, 4, 1\) and \(3,\)"),
+        (x, ["a", "b", "c"], "ratios as numbers"),
+        (x, 0.5, r"ratios \(n,\). Received .* and \(\)"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            view.copies(x, nearest, ratios)

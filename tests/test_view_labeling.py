@@ -8,7 +8,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-from medlab import view
+from medlab import label, view
 
 CLASSES = ("normal", "pneumonia")
 
@@ -181,3 +181,11 @@ def test_an_image_without_values_is_said(jupyter):
     assert [panel.get_title() for panel in shown.figure.axes] == ["case 3 (all NaN)", "case 1"]
     (where,) = only(shown.widget, ipywidgets.HTML)
     assert where.value == "<b>Case 3 (all NaN)</b>, 1 of 2"
+
+
+def test_what_next_cases_gives_and_a_number_of_classes_are_named():
+    asked = label.next_cases(np.array([0.5, 0.9, 0.1, 0.6]), method="entropy", count=2)
+    with pytest.raises(ValueError, match=r"numbers of cases \(m,\). Received a Next; give its numbers, .indices"):
+        view.label_cases(images(), asked, CLASSES)
+    with pytest.raises(ValueError, match=r"names of two classes or more, all different. Received 2"):
+        view.label_cases(images(), [1, 2], 2)

@@ -164,3 +164,12 @@ def test_values_that_are_missing_are_said(live):
     said = {panel.get_title()[3:] for panel in found.figure.axes[1:] if panel.images}
     assert said == {"case 0\nall NaN", "case 1", "case 2\n20 % NaN", "case 3"}
     assert live[0].texts == ["case 0, all NaN", "case 1", "case 2, 20 % NaN", "case 3"]
+
+
+def test_images_without_channels_and_points_that_are_no_numbers_are_named():
+    where, images = four()
+    with pytest.raises(ValueError, match=r"Received shape \(4, 3, 5\); images\[..., None\] adds the channel axis"):
+        view.latent_map(where, images=images[..., 0])
+    for wrong in ([["a", "b"], ["c", "d"]], [[0, 1], [2]]):
+        with pytest.raises(ValueError, match=r"points \(n, 2\) as numbers. Received list with text, or with rows of"):
+            view.latent_map(wrong)

@@ -151,3 +151,10 @@ def test_volumes_keep_their_place():
     figure = view.reconstructions({"Image": [volume], "Made": [volume]}, residual=("Image", "Made"), axis="coronal")
     left, right, low, high = figure.axes[2].images[0].get_extent()
     assert (abs(right - left), abs(high - low)) == (8, 12)  # 8 voxels of 1 mm, 4 of 3 mm
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), np.inf, "0.5", True])
+def test_a_threshold_that_finds_nothing_is_refused(threshold):
+    x, _ = pair()
+    with pytest.raises(ValueError, match=r"threshold as a finite number.* pass threshold=None then"):
+        view.anomaly_maps(x, np.abs(x[..., 0]), threshold=threshold)

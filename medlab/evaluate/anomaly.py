@@ -21,7 +21,7 @@ def healthy_only(x: ArrayLike, y: ArrayLike, *, healthy: int = 0) -> NDArray[np.
         healthy: index of the healthy class.
 
     Raises:
-        ValueError: lengths that differ, labels of another form, or no healthy image.
+        ValueError: lengths that differ, labels of another form, no healthy image, or one with NaN or infinity.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y)
     if y.shape != (len(x),):
@@ -32,6 +32,12 @@ def healthy_only(x: ArrayLike, y: ArrayLike, *, healthy: int = 0) -> NDArray[np.
         raise ValueError(
             f"There is no healthy image: none of {len(y)} has class {healthy} (there is {found}). What an anomaly is "
             "can only be learned from images without one; give healthy=<index of their class>, or other cases."
+        )
+    faulty = ~np.isfinite(chosen.reshape(len(chosen), -1)).all(axis=1)
+    if faulty.any():
+        raise ValueError(
+            f"Expected finite healthy images. Received {faulty.sum()} of {len(chosen)} with NaN or infinity, the first "
+            f"is image {np.flatnonzero(y == healthy)[faulty.argmax()]}; medlab.clean.faults finds them."
         )
     return chosen
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate import inputs
+
 _ROWS = 512  # distances at a time
 _EXACT = 1e-6  # of a typical distance: nearer is the same image
 _TWIN = 1e-2  # of a typical distance: training images nearer to each other count as one image
@@ -93,8 +95,8 @@ def memorization(
     """
     from scipy.stats import fisher_exact
 
-    parts = [np.asarray(part, np.float64) for part in (train, held_out, generated)]
     names = ("train", "held_out", "generated")
+    parts = [inputs.floats(part, name) for part, name in zip((train, held_out, generated), names, strict=True)]
     for name, part in zip(names, parts, strict=True):
         if part.ndim < 2 or part.shape[1:] != parts[0].shape[1:] or not np.isfinite(part).all():
             shapes = ", ".join(f"{one} {tuple(each.shape)}" for one, each in zip(names, parts, strict=True))

@@ -116,10 +116,12 @@ def anomalies(
         seed: of the resamples.
 
     Returns:
-        The result. Maps of one value everywhere get AUC 0.5, and chance for the pixels.
+        The result. Maps of one value everywhere get AUC 0.5, and chance for the pixels. One patient alone gives no
+        interval: low and high are NaN.
 
     Raises:
-        ValueError: shapes that differ, NaN, no healthy or no abnormal test image, no abnormal validation case.
+        ValueError: shapes that differ, a channel axis, NaN, no healthy or no abnormal test image, no abnormal
+            validation case.
     """
     interval.check_level(confidence, n)
     whole = np.ndim(masks) == 1
@@ -133,6 +135,8 @@ def anomalies(
     group, patients = inputs.patients(groups, len(y))
     scores = anomaly.image_scores(maps, share=share)
     limits = interval.bootstrap("auc", y, _ranks(scores), groups=groups, n=n, seed=seed, confidence=confidence)
+    if patients < 2:  # who else might have come, one patient cannot tell
+        limits = (limits[0], np.nan, np.nan)
     rows = {"auc": (*limits, 0.5)}
     if whole:
         rows |= dict.fromkeys(METRICS[1:], (np.nan,) * 4)
@@ -215,6 +219,11 @@ def _table(rows: dict[str, tuple[float, ...]]) -> pd.DataFrame:
 
 def _pair(maps: ArrayLike, masks: ArrayLike, name: str) -> tuple[NDArray, NDArray[np.bool_]]:
     maps, masks = anomaly.checked_maps(maps), np.asarray(masks)
+    if maps.ndim == 4 and maps.shape[-1] == 1:
+        raise ValueError(
+            f"Expected {name} maps (n, i, j[, k]) without a channel axis. Received shape {maps.shape}: leave the "
+            "channel axis away, maps[..., 0], and that of the masks."
+        )
     if masks.ndim == 1 and name == "test" and len(masks) == len(maps):
         if masks.dtype.kind not in "biuf" or not np.isin(masks, (0, 1)).all():
             raise ValueError(f"Expected 0 or 1 for each image, or masks. Received {np.unique(masks)[:5].tolist()}.")

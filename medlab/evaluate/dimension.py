@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate import inputs
+
 METHODS = ("twonn", "mle")
 
 
@@ -73,12 +75,15 @@ def intrinsic_dimension(x: ArrayLike, *, method: str = "twonn", neighbors: int =
     if n < 4:
         raise ValueError(f"Expected at least 4 different points. Received {n}, and {left_out} that repeat them.")
     if method == "twonn":
-        if not 0 <= trimmed < 1:
-            raise ValueError(f"Expected a share to leave out of 0 or above and below 1. Received {trimmed}.")
+        if not _is_number(trimmed) or not 0 <= trimmed < 1:
+            raise ValueError(f"Expected a share to leave out of 0 or above and below 1. Received {trimmed!r}.")
         distances = _distances(points, 2)
         return Dimension(*_two_neighbors(distances, trimmed), method, n, left_out)
-    if not 3 <= neighbors < n:
-        raise ValueError(f"Expected 3 or more neighbors, fewer than the {n} different points. Received {neighbors}.")
+    if not _is_whole(neighbors) or not 3 <= neighbors < n:
+        raise ValueError(
+            f"Expected 3 or more neighbors, a whole number, fewer than the {n} different points. "
+            f"Received {neighbors!r}."
+        )
     return Dimension(*_likelihood(_distances(points, neighbors)), method, n, left_out)
 
 
@@ -99,6 +104,8 @@ def explained_variance(x: ArrayLike, components: int | None = None) -> NDArray[n
     points = _flat(x)
     n, d = points.shape
     most = min(n - 1, d)
+    if components is not None and not _is_whole(components):
+        raise ValueError(f"Expected components as a whole number. Received {components!r}.")
     if components is not None and not 1 <= components <= most:
         raise ValueError(f"Expected 1 to {most} components of {n} points with {d} values. Received {components}.")
     # The smaller of the two products has the same eigenvalues.
@@ -119,13 +126,21 @@ def components_needed(x: ArrayLike, share: float = 0.95) -> int:
     Raises:
         ValueError: a share out of range, or as :func:`explained_variance`.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"Expected a share above 0 and up to 1. Received {share}.")
+    if not _is_number(share) or not 0 < share <= 1:
+        raise ValueError(f"Expected a share above 0 and up to 1, such as 0.95. Received {share!r}.")
     return int(np.searchsorted(explained_variance(x), share - 1e-12)) + 1
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
 def _flat(x: ArrayLike) -> NDArray[np.float64]:
-    points = np.asarray(x, np.float64)
+    points = inputs.floats(x, "points (n, ...)")
     if points.ndim < 2 or len(points) < 2 or points.size == 0:
         raise ValueError(f"Expected points (n, ...), at least two. Received shape {points.shape}.")
     if not np.isfinite(points).all():

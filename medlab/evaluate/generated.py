@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate import inputs
+
 _ROWS = 512  # distances at a time
 
 
@@ -143,7 +145,7 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> tu
 def _features(real: ArrayLike, generated: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     pair = []
     for name, part in (("real", real), ("generated", generated)):
-        values = np.asarray(part, np.float64)
+        values = inputs.floats(part, name)
         if values.ndim != 2 or len(values) < 2 or not values.shape[1] or not np.isfinite(values).all():
             raise ValueError(
                 f"Expected {name} as (n, d) finite features of at least 2 images (medlab.explain.features gives them). "

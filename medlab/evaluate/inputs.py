@@ -102,6 +102,25 @@ def patients(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.int64], int]:
     return number, len(names)
 
 
+def floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """``values`` as float64, NaN and infinity too.
+
+    Raises:
+        ValueError: text, dates or complex numbers, or lists of unlike lengths.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "cSUMm":
+            return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Expected {name} as numbers. Received {type(values).__name__} with entries of unlike lengths, "
+            "or that are no numbers."
+        ) from None
+    what = {"c": "complex numbers", "S": "text", "U": "text"}.get(array.dtype.kind, "dates or times")
+    raise ValueError(f"Expected {name} as numbers. Received {what}.")
+
+
 def _numbers(values: ArrayLike, name: str) -> NDArray:
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":

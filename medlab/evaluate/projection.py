@@ -10,6 +10,7 @@ import importlib.util
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.evaluate import inputs
 from medlab.evaluate.dimension import centered
 
 METHODS = ("pca", "tsne", "umap")
@@ -46,10 +47,7 @@ def project(
     """
     if method not in METHODS:
         raise ValueError(f"Expected a method among {', '.join(METHODS)}. Received {method!r}.")
-    try:
-        points = np.asarray(features, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("Expected features (n, ...) as numbers, as many for each case.") from None
+    points = inputs.floats(features, "features (n, ...)")
     if points.ndim < 2 or len(points) < 3 or points.size == 0:
         raise ValueError(f"Expected features (n, ...) of at least 3 cases. Received shape {points.shape}.")
     if not np.isfinite(points).all():

@@ -211,7 +211,7 @@ def _total_variation(image: NDArray, strength: float) -> NDArray:
 
 
 def _checked(clean: ArrayLike, image: ArrayLike, span: float) -> tuple[NDArray, NDArray, float]:
-    clean, image = np.asarray(clean, np.float64), np.asarray(image, np.float64)
+    clean, image = inputs.floats(clean, "clean images"), inputs.floats(image, "the other images")
     if clean.shape != image.shape or clean.ndim not in (4, 5) or not len(clean):
         raise ValueError(
             "Expected clean and other images of one shape (n, i, j[, k], c), at least one. "

@@ -58,7 +58,8 @@ def plant_errors(y: ArrayLike, share: float = 0.1, *, classes: int | None = None
         seed: which labels, and what they become.
 
     Raises:
-        ValueError: a share outside 0 to 1, no class indices, or fewer than two classes.
+        ValueError: a share outside 0 to 1, no class indices, fewer than two classes, or a seed that is no whole number
+            of at least 0.
     """
     truth = received.class_indices(y, classes)
     if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
@@ -66,7 +67,7 @@ def plant_errors(y: ArrayLike, share: float = 0.1, *, classes: int | None = None
     classes = int(truth.max()) + 1 if classes is None else received.whole_number(classes, 2, "classes")
     if classes < 2:
         raise ValueError("Expected labels of two classes or more. All are 0; pass classes=2 if there is another one.")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(received.whole_number(seed, 0, "seed"))
     wrong = np.zeros(len(truth), bool)
     wrong[generator.permutation(len(truth))[: round(share * len(truth))]] = True
     labels = truth.copy()

@@ -5,6 +5,7 @@ In: a function that makes the model, a pool with all labels, a test set. Out: th
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -76,11 +77,12 @@ def simulate(
 
     Raises:
         ValueError: fewer labels at the start than classes, more labels than the pool has, an unknown method, no seed or
-            one twice, labels or settings that cannot be used.
+            one twice, a ``make_model`` that takes no seed, labels or settings that cannot be used.
     """
     from medlab import evaluate, train
     from medlab.train.progress import say
 
+    _check_maker(make_model)
     x, y = np.asarray(pool[0]), received.class_indices(pool[1])
     names = _methods(methods)
     seeds = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else list(seeds)
@@ -118,6 +120,25 @@ def simulate(
             asked[name, seed] = chosen
     table = pd.DataFrame(rows)
     return Simulation(table, _summary(table, confidence), _gain(table, confidence), asked)
+
+
+def _check_maker(make_model: Any) -> None:
+    if not callable(make_model) or isinstance(make_model, keras.Model):
+        raise ValueError(
+            "Expected make_model as a function that takes a seed and gives a new model. "
+            f"Received {type(make_model).__name__}."
+        )
+    try:
+        signature = inspect.signature(make_model)
+    except ValueError:  # some functions that are written in C have none
+        return
+    try:
+        signature.bind(0)
+    except TypeError:
+        raise ValueError(
+            "Expected make_model to take a seed, and nothing else that must be given: make_model(seed) gives a new "
+            f"model. Received a function that takes {signature}."
+        ) from None
 
 
 def _methods(methods: Sequence[str]) -> list[str]:

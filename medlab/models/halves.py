@@ -22,7 +22,8 @@ def encoder(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model has no layer ``latent``.
     """
-    return keras.Model(model.input, _layer(model, "latent").output, name=f"{model.name}_encoder")
+    code = _layer(model, "latent").output
+    return keras.Model(model.input, code, name=f"{model.name}_encoder")
 
 
 def decoder(model: keras.Model) -> keras.Model:

@@ -274,14 +274,15 @@ def _check_numbers(**numbers: int) -> None:
 
 
 def _describe_data(data: tuple | keras.utils.PyDataset, y: np.ndarray) -> str:
-    """Number and fingerprint of the training cases."""
+    """Number and fingerprint of the training cases; a PyDataset may have one of its own, as ``fingerprint``."""
+    own = f" {zlib.crc32(data.fingerprint.encode()):08x}" if isinstance(getattr(data, "fingerprint", None), str) else ""
     if feed.has_masks(data, y):
-        return f"{len(data)} batches"
+        return f"{len(data)} batches{own}"
     x = [] if isinstance(data, keras.utils.PyDataset) else data[0]
     total = 0
     for one in (*y, *x):
         total = zlib.crc32(np.ascontiguousarray(one), total)
-    return f"{len(y)} {total:08x}"
+    return f"{len(y)} {total:08x}{own}"
 
 
 def _describe(augment: Callable | None) -> str:

@@ -50,6 +50,11 @@ def check(data: Any, model: keras.Model, *, name: str) -> tuple | keras.utils.Py
             f"Expected {name} masks on the grid of their images. Received x {x.shape} and y {y.shape}; "
             "medlab.batches.masks gives masks on it."
         )
+    if x.ndim >= 4 and len(getattr(model, "output_shape", None) or ()) == x.ndim and y.ndim < 3:
+        raise ValueError(
+            f"The model gives images of shape {model.output_shape}, and the {name} labels have shape {y.shape}. The "
+            "target of an autoencoder is its input: data=(x, x); that of a segmentation a mask on the images' grid."
+        )
     bad = [case for case in range(len(x)) if not np.isfinite(x[case]).all()] if x.dtype.kind == "f" else []
     if bad:
         raise ValueError(

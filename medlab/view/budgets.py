@@ -46,7 +46,8 @@ def label_efficiency(
         title: a line above all.
 
     Returns:
-        The figure. Each line carries its name at its right end. Whiskers of one share stand side by side.
+        The figure. Each line carries its name at its right end. Whiskers of one share stand side by side. The axis goes
+        no further than 0 and 1: an interval that does, as a t interval over seeds may, is cut there.
 
     Raises:
         ValueError: no table, no row, a column that is missing or not of numbers, a share or an AUC outside 0 to 1, no
@@ -82,6 +83,8 @@ def label_efficiency(
             if known.size:
                 ends.append((x[known[-1]], y[known[-1]], method, methods.index(method)))
         _shares_axis(panel, part)
+        bottom, top = panel.get_ylim()
+        panel.set_ylim(max(bottom, 0.0), min(top, 1.0))
         panel.set_ylabel(score)
         panel.set_title(name, fontsize=11)
         _direct_labels(panel, ends, _HIGH - 1.1)
@@ -234,7 +237,7 @@ def _line(panel: Axes, x: np.ndarray, y: np.ndarray, number: int, whiskers: Any 
         panel.vlines(x, low, high, color=color, linewidth=1.1, alpha=0.55)
     panel.plot(
         x, y, color=color, linestyle=_DASHES[number], linewidth=1.7, marker=MARKERS[number], markersize=_SIZES[number],
-        markeredgecolor="white", markeredgewidth=0.4,
+        markeredgecolor="white", markeredgewidth=0.4, clip_on=False,  # an AUC of 1 lies at the end of the axis
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from medlab.view.colors import NAN_COLOR, nan_note
 from medlab.view.figures import LINES, Axes, Figure, new_figure, tidy
 
 
@@ -94,31 +95,48 @@ def copies(
     """The generated images that lie most suspiciously near to a training image, each above that image.
 
     Args:
-        generated: (n, i, j[, k], c).
-        nearest: (n, i, j[, k], c) the training image nearest to each.
-        ratios: (n,) of :func:`medlab.evaluate.memorization`; the lowest come first.
+        generated: (n, i, j[, k], c). NaN is magenta, and said below the image.
+        nearest: (n, i, j[, k], c) the training image nearest to each: ``train[found.nearest]``.
+        ratios: (n,) of :func:`medlab.evaluate.memorization`; the lowest come first, NaN ("no ratio") last.
         count: how many, at most.
         flagged: (n,) bool; these have "flagged" in a colored title.
 
     Raises:
-        ValueError: unlike lengths, no image, or a count below 1.
+        ValueError: unlike lengths or shapes, no image, ratios that are no numbers, or a count below 1.
     """
-    ratios = np.asarray(ratios, float)
+    try:
+        ratios = np.asarray(ratios, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected ratios as numbers (n,). Received {ratios!r}.") from None
     _at_least_one(count=count)
+    shapes = np.shape(generated), np.shape(nearest)
+    if len(shapes[1]) < 2 < len(shapes[0]):
+        raise ValueError(
+            "Expected nearest as images, as generated is; of numbers of training images take train[found.nearest]. "
+            f"Received shape {shapes[1]}."
+        )
+    if shapes[0][1:] != shapes[1][1:] or ratios.ndim != 1:
+        raise ValueError(
+            "Expected generated and nearest images of one shape (n, i, j[, k], c), and ratios (n,). "
+            f"Received {shapes[0]}, {shapes[1]} and {ratios.shape}."
+        )
     lengths = {len(generated), len(nearest), len(ratios), len(ratios if flagged is None else flagged)}
     if len(lengths) > 1:
         raise ValueError(f"Expected as many images, nearest images, ratios and flags. Received {sorted(lengths)}.")
     first = np.argsort(ratios, kind="stable")[:count]
     marks = np.zeros(len(ratios), bool) if flagged is None else np.asarray(flagged, bool)
-    both = pictures(np.concatenate([np.asarray(generated)[first], np.asarray(nearest)[first]]))
+    shown = np.concatenate([np.asarray(generated)[first], np.asarray(nearest)[first]])
+    both = pictures(shown)
     figure = new_figure(1.15 * max(len(first), 4) + 0.3, 3.0)
     panels = figure.subplots(2, len(first), squeeze=False)
     for column, case in enumerate(first):
         for row in range(2):
             panels[row, column].imshow(both[row * len(first) + column], cmap="gray", vmin=0, vmax=1)
             panels[row, column].set(xticks=[], yticks=[])
+            panels[row, column].set_xlabel(nan_note(shown[row * len(first) + column]), fontsize=8)
         word, color = ("flagged\n", LINES[1]) if marks[case] else ("", "black")
-        panels[0, column].set_title(f"{word}{ratios[case]:.2f}", fontsize=9, color=color)
+        ratio = "no ratio" if np.isnan(ratios[case]) else f"{ratios[case]:.2f}"
+        panels[0, column].set_title(word + ratio, fontsize=9, color=color)
     panels[0, 0].set_ylabel("generated", fontsize=9)
     panels[1, 0].set_ylabel("nearest in\ntraining", fontsize=9)
     return figure
@@ -126,6 +144,8 @@ def copies(
 
 def pictures(samples: ArrayLike, value_range: tuple[float, float] | None = None) -> NDArray[np.float64]:
     """Images (n, i, j[, k], c) as pictures (n, i, j[, 3]) from 0 to 1: the middle slice, the first or three channels.
+
+    NaN is magenta, so that pictures of which one has NaN are in color.
 
     Raises:
         ValueError: another number of axes, or no image.
@@ -137,13 +157,18 @@ def pictures(samples: ArrayLike, value_range: tuple[float, float] | None = None)
         # As slice_image shows a volume: the last row of j above, the last column of i on the left.
         x = x[:, ::-1, ::-1, x.shape[3] // 2].swapaxes(1, 2)
     if value_range is None:
-        low, high = np.nanmin(x), np.nanmax(x)
+        finite = x[np.isfinite(x)]
+        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     else:
         try:
             low, high = map(float, value_range)
         except (TypeError, ValueError):
             raise ValueError(f"Expected value_range as (black, white). Received {value_range!r}.") from None
     x = np.clip((x - low) / (high - low if high > low else 1.0), 0, 1)
+    missing = np.isnan(x if x.shape[-1] == 3 else x[..., :1]).any(axis=-1)
+    if missing.any():
+        x = x.copy() if x.shape[-1] == 3 else np.repeat(x[..., :1], 3, axis=-1)
+        x[missing] = np.divide(NAN_COLOR, 255)
     return x if x.shape[-1] == 3 else x[..., 0]
 
 

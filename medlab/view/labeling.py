@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,9 +150,13 @@ def label_cases(
     Raises:
         ValueError: no case, one twice or one that is not there, fewer than two classes, or two of the same name.
     """
-    names = tuple(str(one) for one in classes) if not isinstance(classes, str) else (classes,)
+    listed = isinstance(classes, Iterable) and not isinstance(classes, str)
+    names = tuple(str(one) for one in classes) if listed else (str(classes),)
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"Expected the names of two classes or more, all different. Received {classes!r}.")
+    if hasattr(cases, "indices"):
+        kind = type(cases).__name__
+        raise ValueError(f"Expected the numbers of cases (m,). Received a {kind}; give its numbers, .indices.")
     numbers = np.asarray(cases)
     if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
         raise ValueError(

@@ -81,7 +81,13 @@ def latent_map(
     Raises:
         ValueError: no point, points that are not (n, 2), or labels, images or names of another number.
     """
-    places = np.asarray(points, np.float64)
+    try:
+        places = np.asarray(points, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Expected points (n, 2) as numbers. Received {type(points).__name__} with text, or with rows of unlike "
+            "lengths."
+        ) from None
     if places.ndim != 2 or places.shape[1] != 2 or not len(places):
         raise ValueError(
             f"Expected points (n, 2), at least one. Received shape {places.shape}; "
@@ -90,6 +96,11 @@ def latent_map(
     count = len(places)
     if not np.isfinite(places).all(axis=1).any():
         raise ValueError("Expected at least one point whose coordinates are finite. Received none.")
+    if isinstance(images, np.ndarray) and images.ndim not in (4, 5):
+        raise ValueError(
+            f"Expected images (n, i, j[, k], c), or a list of Volumes or arrays. Received shape {images.shape}"
+            f"{'; images[..., None] adds the channel axis' if images.ndim == 3 else ''}."
+        )
     for what, values in (("images", images), ("names", names)):
         if values is not None and len(values) != count:
             raise ValueError(f"Expected as many {what} as points, {count}. Received {len(values)}.")

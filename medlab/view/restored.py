@@ -131,7 +131,7 @@ def anomaly_maps(
         masks: (n, i, j[, k]), the lesion where not 0; outlined on the image.
         titles: a line for each case, such as its score.
         reconstruction: of the shape of x: one more column.
-        threshold: anomaly from which a voxel counts as found: one more column.
+        threshold: anomaly from which a voxel counts as found, a finite number: one more column. None: no such column.
         heat_max: anomaly that has the last color; None: the 99.9th percentile of all maps together.
         window: (center, width) for all; None: each row that of its image.
         axis: how volumes are cut: at the slice with the most lesion, else with the most anomaly.
@@ -141,8 +141,17 @@ def anomaly_maps(
         The figure.
 
     Raises:
-        ValueError: no case, maps, masks, reconstructions or titles of another number, or maps that do not fit.
+        ValueError: no case, maps, masks, reconstructions or titles of another number, maps that do not fit, or a
+            threshold that is not finite.
     """
+    if threshold is not None:
+        real = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+        if not real or not np.isfinite(threshold):
+            raise ValueError(
+                "Expected threshold as a finite number, or None for no column of what is found. Received "
+                f"{threshold!r}. Without masks evaluate.anomalies has no threshold and gives NaN: pass threshold=None "
+                "then."
+            )
     volumes = volumes_of(x)
     count = len(volumes)
     heats, marks, names = each(maps, count, "maps"), each(masks, count, "masks"), each(titles, count, "titles")

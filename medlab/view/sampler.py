@@ -61,8 +61,9 @@ class Sampler:
             raise ValueError(
                 f"Expected up to {len(self.directions)} finite steps, one a direction. Received {steps.tolist()!r}."
             )
+        label = self.label if label is None else _known(self.gan, label)
         latent = self.start + steps @ self.directions[: len(steps)]
-        return self.gan.images(latent[None], self.label if label is None else label)[0]
+        return self.gan.images(latent[None], label)[0]
 
 
 def between(one: NDArray[Any], other: NDArray[Any], count: int) -> NDArray[np.float32]:
@@ -108,7 +109,7 @@ def explore_samples(
     latents = gan.latents(_PROBES, seed=seed)
     if isinstance(directions, bool) or not hasattr(directions, "__index__") or not 1 <= directions <= latents.shape[1]:
         raise ValueError(f"Expected directions from 1 to {latents.shape[1]}, the latents. Received {directions!r}.")
-    label = 0 if label is None and getattr(gan, "classes", 0) else label
+    label = _known(gan, label)
     images = gan.images(latents, label)
     most = min(latents.shape[1], images[0].size)
     if directions > most:
@@ -133,6 +134,17 @@ def explore_samples(
     widget = _widget(sampler, label, limits)
     widgets._display(widget)
     return Sampler(gan, start, axes, changes, figure, widget, label)
+
+
+def _known(gan: Any, label: int | None) -> int | None:
+    """The class of the images: without a wish the first, None where there are no classes."""
+    classes = getattr(gan, "classes", 0)
+    if not classes:
+        return label  # the generator itself refuses one
+    label = 0 if label is None else label
+    if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < classes:
+        raise ValueError(f"Expected label as one class from 0 to {classes - 1}. Received {label!r}.")
+    return label
 
 
 def _directions(

@@ -22,10 +22,10 @@ def count_numbers(rank: int) -> int:
 def distort(x: Any, numbers: Any, changes: tuple[str, ...], limits: tuple[float, float]) -> Any:
     """Images shifted, brighter or darker, with more or less contrast, and with a box cut out.
 
-    The shift is by up to an eighth of each side, in whole pixels, the border repeated; the brightness by up to a half
-    of the range; the contrast by a factor from 0.5 to 1.5 about each image's mean; the box has half of each side and
-    the middle of the range. These are the amounts of DiffAugment (Zhao et al. 2020, NeurIPS), where a shift fills with
-    zeros; its change of color is left out.
+    The shift is by up to an eighth of each side, in whole pixels, the border repeated; the brightness by up to a
+    quarter of the range either way; the contrast by a factor from 0.5 to 1.5 about each image's mean; the box has half
+    of each side and the middle of the range. These are the amounts of DiffAugment (Zhao et al. 2020, NeurIPS; for
+    images from -1 to 1), where a shift fills with zeros; its change of color is left out.
 
     Args:
         x: (n, i, j[, k], c).
@@ -36,7 +36,7 @@ def distort(x: Any, numbers: Any, changes: tuple[str, ...], limits: tuple[float,
     rank = len(x.shape) - 2
     low, high = limits
     if "brightness" in changes:
-        x = x + _each(numbers[:, 0] - 0.5, rank) * (high - low)
+        x = x + _each(numbers[:, 0] - 0.5, rank) * (high - low) / 2
     if "contrast" in changes:
         mean = ops.mean(x, axis=tuple(range(1, rank + 2)), keepdims=True)
         x = (x - mean) * _each(numbers[:, 1] + 0.5, rank) + mean

@@ -21,6 +21,10 @@ def images(gan: Any, x: ArrayLike) -> NDArray[np.float32]:
     Raises:
         ValueError: another shape, fewer than two, NaN, values outside the GAN's range, or all images alike.
     """
+    if not hasattr(gan, "generator") or not hasattr(gan, "discriminator"):
+        raise ValueError(f"Expected a GAN of medlab.models.gan first. Received {type(gan).__name__}.")
+    if isinstance(x, tuple):
+        raise ValueError("Expected images and labels apart: fit_gan(gan, x, y). Received a tuple as x.")
     x = np.asarray(x)
     shape = gan.generator.output_shape[1:]
     if x.ndim != len(shape) + 1 or x.shape[1:] != tuple(shape):

@@ -19,7 +19,7 @@ from medlab.backend import keras
 from medlab.train import fitting, wishes
 from medlab.train.unlabeled import tasks
 from medlab.train.unlabeled.heads import as_functional, outputs_of
-from medlab.train.unlabeled.received import check_differing
+from medlab.train.unlabeled.received import alone, check_differing
 from medlab.train.unlabeled.views import Views
 
 TASKS = ("masked", "simclr", "byol")
@@ -34,7 +34,7 @@ class Pretraining:
     Attributes:
         model: the model given; its weights up to ``layer`` are trained, its last layer is as it was.
         network: what was trained around it: the masked autoencoder, or the projector of the views.
-        history: one row an epoch: epoch, loss, learning_rate, seconds.
+        history: one row an epoch: epoch, loss, learning_rate, seconds; what needs validation cases is NaN.
         layer: the layer whose output the task trained.
         spread: how far the codes of different images point apart, 0 (all alike: collapsed) to 1
             (:func:`spread_of`); NaN for ``"masked"``, which cannot collapse.
@@ -88,7 +88,7 @@ def pretrain(
 
     Args:
         model: a classifier such as ``medlab.models.small_cnn`` makes, functional or Sequential, trained in place.
-        x: (n, i, j[, k], c) standardized images, at least 2.
+        x: (n, i, j[, k], c) standardized images, at least 2; for ``"masked"`` 1.
         task: ``"masked"``, ``"simclr"`` or ``"byol"``.
         epochs: how often every image is seen.
         batch_size: cases a step; fewer where there are fewer.
@@ -119,7 +119,7 @@ def pretrain(
         ValueError: an unknown task, images that are all the same or constant, fewer images or a smaller batch than
             the task compares, a network without such a layer; as ``fit``.
     """
-    x = np.asarray(x)
+    x = alone(x)
     whole = as_functional(model)
     _check(whole, x, task, batch_size, epochs, temperature=temperature, momentum=momentum, width=width)
     shape = tuple(x.shape[1:])
@@ -130,7 +130,7 @@ def pretrain(
         changes = [augment]
     else:
         make = tasks.simclr if task == "simclr" else tasks.byol
-        made = make(encoder, shape, width, temperature if task == "simclr" else momentum)
+        made = make(encoder, shape, int(width), temperature if task == "simclr" else momentum)
         view = augment or _views(len(shape) - 1, seed)
         changes = [view, view]
     data = Views(x, changes, batch_size=batch_size, seed=seed, target=task == "masked")
@@ -242,5 +242,5 @@ def _check(model: Any, x: np.ndarray, task: str, batch_size: int, epochs: int, *
             "the mean of standardized images. Standardize them (medlab.standardize, medlab.batches.arrays).",
             UserWarning, stacklevel=3,
         )  # fmt: skip
-    if isinstance(numbers["width"], bool) or not isinstance(numbers["width"], int) or numbers["width"] < 1:
+    if isinstance(numbers["width"], bool) or not hasattr(numbers["width"], "__index__") or numbers["width"] < 1:
         raise ValueError(f"Expected width as a whole number of at least 1. Received {numbers['width']!r}.")

@@ -113,7 +113,13 @@ def classes_of(y: np.ndarray, classes: int) -> np.ndarray:
     y = labels.indices(np.asarray(y)) if np.ndim(y) == 2 and labels.is_one_hot(np.asarray(y)) else np.asarray(y)
     whole = y.ndim == 1 and y.dtype.kind in "biuf" and np.isfinite(y).all() and not np.any(y != np.floor(y))
     if not whole or (len(y) and (y.min() < 0 or y.max() >= classes)):
-        raise ValueError(f"Expected labels (n,) as class indices 0 to {classes - 1}. Received {y.dtype} {y.shape}.")
+        some = ", ".join(map(str, np.unique(y.astype(str))[:5])) if y.ndim == 1 else f"shape {y.shape}"
+        hint = ""
+        if y.dtype.kind in "if" and not np.all(y >= 0):  # -1 or NaN, as others mark cases without a label
+            hint = " Leave cases without a label out; fit_semisupervised takes their images as unlabeled."
+        raise ValueError(
+            f"Expected labels (n,) as class indices 0 to {classes - 1}. Received {y.dtype} such as {some}.{hint}"
+        )
     counts = np.bincount(y.astype(int), minlength=classes)
     if not counts.all():
         absent = np.flatnonzero(counts == 0).tolist()

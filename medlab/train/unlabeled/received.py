@@ -6,7 +6,23 @@ In: images (n, i, j[, k], c). Out: nothing, or an error that says why not.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+
+def alone(x: ArrayLike) -> NDArray:
+    """The images as an array.
+
+    Raises:
+        ValueError: images and labels together, or images of several shapes.
+    """
+    if isinstance(x, tuple):
+        raise ValueError(f"Expected images alone, without labels. Received a tuple of {len(x)}; give its first part.")
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise ValueError(
+            "Expected images of one shape. Received several; medlab.batches.arrays brings them to one."
+        ) from None
 
 
 def check_differing(x: NDArray) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from medlab.backend import keras
 from medlab.train import checkpoint, fitting, score
 from medlab.train.unlabeled.heads import outputs_of
-from medlab.train.unlabeled.views import changed, parts_of
+from medlab.train.unlabeled.views import changed, fingerprint, parts_of
 from medlab.train.unlabeled.views import rounds as drawn
 
 
@@ -69,6 +69,8 @@ def _start(model: keras.Model, folder: Path | None, resume: bool) -> list[np.nda
             raise ValueError(f"{folder} is of another network. Give its own, another run folder, or resume=False.")
         model.set_weights(found)
         return found
+    for old in folder.glob("round[0-9]*"):  # of an earlier training in this folder: nothing of it is to be resumed
+        checkpoint.clear(old)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(file, *weights)
     return weights
@@ -88,6 +90,7 @@ class _Steps(keras.utils.PyDataset):
         super().__init__(workers=1)
         self.x, self.y, self.change, self.size, self.seed = x, y, change, size, seed
         self.steps = steps // epochs
+        self.fingerprint = fingerprint(x, changes=[change])
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:

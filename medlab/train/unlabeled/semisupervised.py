@@ -5,6 +5,7 @@ In: a Keras classifier, labeled and unlabeled images. Out: the classifier, and w
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from medlab.train import fitting, wishes
 from medlab.train.unlabeled import consistency
 from medlab.train.unlabeled.heads import final_activation
 from medlab.train.unlabeled.probing import classes_of
-from medlab.train.unlabeled.received import check_differing
+from medlab.train.unlabeled.received import alone, check_differing
 from medlab.train.unlabeled.rounds import in_rounds, probabilities_of
 from medlab.train.unlabeled.views import Beside, parts_of
 
@@ -38,7 +39,7 @@ class SemiSupervised:
         seconds: wall time of the epochs.
         choices: one line each.
         stopped: why it ended before the last epoch, or None.
-        run: its run folder, or None.
+        run: its run folder, or None; of pseudo-labels None, for each round has a folder of its own in it.
     """
 
     model: keras.Model
@@ -120,7 +121,7 @@ def fit_semisupervised(
             ``fit``.
 
     Warns:
-        UserWarning: pseudo-labels where the model is sure of no image.
+        UserWarning: pseudo-labels where the model is sure of no image; images of different units.
     """
     (x, y), others = _check(
         model, labeled, unlabeled, method, threshold, momentum, weight, steps=steps, epochs=epochs, ratio=ratio,
@@ -207,7 +208,7 @@ def _check(
         raise ValueError(f"Expected a model with logits. {model.name!r} ends in {ends}: leave it away.")
     classes = max(2, shape[-1])
     y = classes_of(y, classes)
-    others = np.asarray(unlabeled)
+    others = alone(unlabeled)
     if not others.ndim or not len(others) or others.shape[1:] != x.shape[1:]:
         raise ValueError(
             f"Expected at least one unlabeled image of shape {x.shape[1:]}. Received {others.shape}; without any, "
@@ -216,6 +217,13 @@ def _check(
     if others.dtype.kind not in "biuf" or not np.isfinite(others).all():
         raise ValueError("Unlabeled images hold NaN, infinity or no numbers. Find them with medlab.clean.faults.")
     check_differing(others)
+    known, unknown = (float(np.asarray(part, np.float32).std()) for part in (x, others))
+    if max(known, unknown) > 10 * min(known, unknown) > 0:
+        warnings.warn(
+            f"Labeled images have a deviation of {known:.3g}, unlabeled ones of {unknown:.3g}: in other units, it "
+            "seems. Standardize both in the same way (medlab.batches.arrays).",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip
     wishes.check_reals(threshold=threshold, momentum=momentum, weight=weight)
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected momentum from 0 to below 1. Received {momentum!r}.")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medlab.backend import keras
+from medlab.train import identity
 
 Augment = Callable[..., tuple[np.ndarray, Any]]
 
@@ -33,6 +34,7 @@ class Views(keras.utils.PyDataset):
         self.x, self.changes, self.seed, self.target = x, tuple(changes), seed, target
         self.size = min(batch_size, len(x))
         self.y = np.zeros((len(x), 1), np.float32)
+        self.fingerprint = fingerprint(x, changes=self.changes)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -89,6 +91,7 @@ class Beside(keras.utils.PyDataset):
         self.unlabeled, self.weak, self.strong = unlabeled, weak, strong
         self.size, self.ratio, self.steps, self.ramp, self.seed = batch_size, ratio, steps, ramp, seed
         self.y = np.stack([self.classes, np.ones(len(self.classes))], axis=1).astype(np.float32)
+        self.fingerprint = fingerprint(self.x, unlabeled, changes=(weak, strong))
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -117,6 +120,15 @@ class Beside(keras.utils.PyDataset):
         return np.concatenate([x, weak, strong], axis=1), y
 
 
+def fingerprint(*images: np.ndarray, changes: Sequence[Augment | None]) -> str:
+    """What a resumed training must have again: the images, and the changes where these tell what they are.
+
+    A function does not: it may count its calls.
+    """
+    told = [text for text in map(repr, changes) if " at 0x" not in text]
+    return " ".join([*(identity.words(np.asarray(one)) for one in images), *told])
+
+
 def shuffled(count: int, size: int, seed: int, epoch: int) -> np.ndarray:
     """Every case once in the order of an epoch, filled up to whole batches with those of its beginning."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
@@ -140,12 +152,20 @@ def changed(images: np.ndarray, rows: np.ndarray, change: Augment | None, key: t
     """The images after ``change``, each by a key of its own; a copy where there is no change.
 
     Raises:
-        ValueError: ``change`` gives no pair, or another shape.
+        ValueError: ``change`` takes no keys, or gives no pair or another shape.
     """
     if change is None:
         return images.copy()
     keys = np.column_stack([np.full((len(rows), len(key)), key), rows])
-    made = change(images, keys=keys)
+    try:
+        made = change(images, keys=keys)
+    except TypeError as error:
+        if "keys" not in str(error):
+            raise
+        raise ValueError(
+            f"Expected a change of the images as a function (x, keys=keys) -> (x, None), such as medlab.augment.policy "
+            f"gives. Received {getattr(change, '__name__', type(change).__name__)}, which takes no keys."
+        ) from error
     if not isinstance(made, tuple | list) or len(made) != 2 or np.shape(made[0]) != images.shape:
         raise ValueError(
             f"Expected a change of the images as a function (x, keys=keys) -> (x, None) that keeps the shape "
