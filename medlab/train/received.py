@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from medlab.backend import keras
 
@@ -84,3 +85,38 @@ def _check_shape(shape: tuple[int, ...], model: keras.Model, *, name: str) -> No
 def _channels(model: keras.Model) -> int:
     shape = getattr(model, "output_shape", None)
     return shape[-1] or 0 if isinstance(shape, tuple) and shape and not isinstance(shape[0], tuple | list) else 0
+
+
+def alone(x: ArrayLike) -> NDArray:
+    """The images as an array.
+
+    Raises:
+        ValueError: images and labels together, or images of several shapes.
+    """
+    if isinstance(x, tuple):
+        raise ValueError(f"Expected images alone, without labels. Received a tuple of {len(x)}; give its first part.")
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise ValueError(
+            "Expected images of one shape. Received several; medlab.batches.arrays brings them to one."
+        ) from None
+
+
+def check_differing(x: NDArray) -> None:
+    """Raises where nothing tells the images, or the places of an image, apart.
+
+    Args:
+        x: (n, i, j[, k], c) finite images.
+
+    Raises:
+        ValueError: each image is of one value, or all images are the same.
+    """
+    flat = x.reshape(len(x), -1)
+    if np.all(flat.max(axis=1) == flat.min(axis=1)):
+        raise ValueError(
+            "Every image is constant: there is nothing to learn from. Look at them (medlab.view.montage) and at what "
+            "the recipe made of them."
+        )
+    if len(x) > 1 and np.all(flat == flat[:1]):
+        raise ValueError("All images are the same: there is nothing to tell apart. Look at how they were loaded.")

@@ -16,10 +16,9 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import fitting, wishes
+from medlab.train import fitting, received, wishes
 from medlab.train.unlabeled import tasks
 from medlab.train.unlabeled.heads import as_functional, outputs_of
-from medlab.train.unlabeled.received import alone, check_differing
 from medlab.train.unlabeled.views import Views
 
 TASKS = ("masked", "simclr", "byol")
@@ -119,7 +118,7 @@ def pretrain(
         ValueError: an unknown task, images that are all the same or constant, fewer images or a smaller batch than
             the task compares, a network without such a layer; as ``fit``.
     """
-    x = alone(x)
+    x = received.alone(x)
     whole = as_functional(model)
     _check(whole, x, task, batch_size, epochs, temperature=temperature, momentum=momentum, width=width)
     shape = tuple(x.shape[1:])
@@ -230,7 +229,7 @@ def _check(model: Any, x: np.ndarray, task: str, batch_size: int, epochs: int, *
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
             why = "" if task == "masked" else f": {task} compares cases with one another"
             raise ValueError(f"Expected {name} of at least {least} for {task}{why}. Received {value!r}.")
-    check_differing(x)
+    received.check_differing(x)
     wishes.check_reals(temperature=numbers["temperature"], momentum=numbers["momentum"])
     if not numbers["temperature"] > 0:
         raise ValueError(f"Expected temperature above 0. Received {numbers['temperature']!r}.")

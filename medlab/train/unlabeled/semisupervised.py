@@ -16,11 +16,10 @@ import pandas as pd
 
 from medlab import runs
 from medlab.backend import keras
-from medlab.train import fitting, wishes
+from medlab.train import fitting, received, wishes
 from medlab.train.unlabeled import consistency
 from medlab.train.unlabeled.heads import final_activation
 from medlab.train.unlabeled.probing import classes_of
-from medlab.train.unlabeled.received import alone, check_differing
 from medlab.train.unlabeled.rounds import in_rounds, probabilities_of
 from medlab.train.unlabeled.views import Beside, parts_of
 
@@ -190,8 +189,6 @@ def _check(
     weight: float | None,
     **counts: int,
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    from medlab.train import received
-
     if method not in METHODS:
         raise ValueError(f"Expected method to be one of {METHODS}. Received {method!r}.")
     for name, value in counts.items():
@@ -208,7 +205,7 @@ def _check(
         raise ValueError(f"Expected a model with logits. {model.name!r} ends in {ends}: leave it away.")
     classes = max(2, shape[-1])
     y = classes_of(y, classes)
-    others = alone(unlabeled)
+    others = received.alone(unlabeled)
     if not others.ndim or not len(others) or others.shape[1:] != x.shape[1:]:
         raise ValueError(
             f"Expected at least one unlabeled image of shape {x.shape[1:]}. Received {others.shape}; without any, "
@@ -216,7 +213,7 @@ def _check(
         )
     if others.dtype.kind not in "biuf" or not np.isfinite(others).all():
         raise ValueError("Unlabeled images hold NaN, infinity or no numbers. Find them with medlab.clean.faults.")
-    check_differing(others)
+    received.check_differing(others)
     known, unknown = (float(np.asarray(part, np.float32).std()) for part in (x, others))
     if max(known, unknown) > 10 * min(known, unknown) > 0:
         warnings.warn(
