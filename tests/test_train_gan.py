@@ -92,7 +92,7 @@ def test_a_diverging_training_stops_with_the_reason_and_keeps_the_last_good_samp
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.Training, "train", poisoned)
-        said = r"in step 1 of epoch 3, .* learning_rate=\(4e-05, 8e-05\)"
+        said = r"in step 1 of epoch 3, .* learning_rate=\(2e-05, 8e-05\)"
         with pytest.raises(train.GanDivergedError, match=said) as error:
             train.fit_gan(gan, x, epochs=5, **QUICK)
     fit = error.value.fit

@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from medlab import models, study, train
 
 pytestmark = pytest.mark.notebook
 
@@ -31,3 +34,17 @@ def test_a_gan_is_trained_and_judged(tmp_path):
         "09-real", "09-training", "09-samples", "09-copies", "09-latents"
     }  # fmt: skip
     assert (tmp_path / "x" / "gan" / "model.keras").is_file()
+
+
+def test_images_of_64_pixels_do_not_become_alike(tmp_path):
+    """With the start and the transposed convolutions of DCGAN they had 0.2 of the diversity after as many steps."""
+    opened = study.open(tmp_path / "run", "phantom:brain-tumor", size=64, options={"n": 450})
+    x, y = opened.arrays("train")
+    low, high = np.quantile(x, [0.001, 0.999])
+    x = np.clip((x - low) / (high - low), 0, 1)
+    fit = train.fit_gan(models.gan(x.shape[1:], classes=2), x, y, epochs=40, progress=False)
+    assert not fit.warnings
+    assert fit.history["diversity"].iloc[-10:].min() > 0.5
+    blurred = x.mean(0)
+    apart = [np.abs(one - blurred).mean() for one in (fit.samples[1], fit.samples[40])]
+    assert apart[1] < 0.5 * apart[0], "and they came to look like the real ones"

@@ -27,7 +27,7 @@ def fit_gan(
     *,
     epochs: int,
     batch_size: int = 32,
-    learning_rate: float | tuple[float, float] = (4e-4, 8e-4),
+    learning_rate: float | tuple[float, float] = (2e-4, 8e-4),
     loss: str = "hinge",
     augment: str | tuple[str, ...] | None = "auto",
     ema: str | float | None = "auto",
