@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medlab.train.adversarial.distorting import CHANGES
 from medlab.train.adversarial.steps import LOSSES
+from medlab.train.received import check_differing
 
 FEW = 10_000
 """Images below which ``augment="auto"`` distorts. Chosen."""
@@ -42,10 +43,7 @@ def images(gan: Any, x: ArrayLike) -> NDArray[np.float32]:
             f"The images reach from {x.min():.4g} to {x.max():.4g}, and this GAN makes values from {low:.4g} to "
             f"{high:.4g}. Clip the images, or make it with models.gan(..., value_range=({x.min():.4g}, {x.max():.4g}))."
         )
-    if (x == x[:1]).all():
-        raise ValueError("All images are the same. There is nothing to learn but that one image.")
-    if np.ptp(x.reshape(len(x), -1).astype(np.float32), axis=1).max() == 0:
-        raise ValueError("Every image is of one value throughout. There is nothing to learn but gray levels.")
+    check_differing(x)
     return x.astype(np.float32)
 
 
