@@ -1,7 +1,7 @@
 """How a GAN fares: its kernel distance over the epochs, collapse over seeds, memorization, a planted copy.
 
     python benchmarks/gan.py --size 28
-    python benchmarks/gan.py --size 64 --n 1500 --epochs 60
+    python benchmarks/gan.py --size 64 --n 1500 --epochs 60 --judge-epochs 8
     MEDLAB_DATA=<folder> python benchmarks/gan.py --dataset pneumoniamnist --limit 1000 --epochs 60
 
 Every step is the public one: study.open, models.gan, train.fit_gan, explain.features, evaluate.kid. The encoder is a
@@ -65,15 +65,16 @@ def row(x, y, x_test, judge, reference, classes, seed, arguments) -> str:
         progress=False,
     )  # fmt: skip
     last = max(fit.samples)
-    made = {epoch: ml.explain.features(judge, fit.samples[epoch]) for epoch in (1, last)}
-    before, after = (ml.evaluate.kid(reference, one) for one in made.values())
-    precision, recall = ml.evaluate.precision_recall(reference, made[last])
+    early, late = (ml.explain.features(judge, fit.samples[epoch]) for epoch in (1, last))
+    before, after = (ml.evaluate.kid(reference, one) for one in (early, late))
+    falls = f"{before.value / after.value:.0f}" if after.value > 0 else "to 0"
+    precision, recall = ml.evaluate.precision_recall(reference, late)
     checked = ml.evaluate.memorization(x, x_test, fit.samples[last])
     copy = np.random.default_rng(seed).normal(x[:1], 0.01)
     planted = not ml.evaluate.memorization(x, x_test, np.concatenate([fit.samples[last], copy])).passed
     least = fit.history["diversity"].iloc[len(fit.history) // 4 :].min()
     return (
-        f"| {seed} | {last} | {fit.seconds:.0f} | {before} | {after} | {before.value / after.value:.0f} | "
+        f"| {seed} | {last} | {fit.seconds:.0f} | {before} | {after} | {falls} | "
         f"{precision:.2f} | {recall:.2f} | {least:.2f} | {len(fit.warnings)} | "
         f"{'passed' if checked.passed else 'failed'} | {'found' if planted else 'missed'} |"
     )

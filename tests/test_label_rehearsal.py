@@ -56,6 +56,9 @@ def test_the_tables_are_means_and_t_intervals_over_seeds(made):
     mean = made.summary.query("method == 'margin' and labels == 7")["auc"].item()
     assert mean == pytest.approx(wide["margin"].mean())
     assert 0.2 < mean <= 1
+    plain = mean + t.ppf(0.975, 1) * wide["margin"].std(ddof=1) / np.sqrt(2)
+    high = made.summary.query("method == 'margin' and labels == 7")["high"].item()
+    assert high == pytest.approx(min(plain, 1)), "no AUC is above 1"
 
 
 def test_a_method_asks_and_learns_as_it_would_alone(made):

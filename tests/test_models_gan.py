@@ -45,13 +45,32 @@ def test_classes_change_image_and_judgment():
     gan = models.gan((8, 8, 1), latent=4, classes=3, width=4)
     latents = np.repeat(gan.latents(1), 3, axis=0)
     images = gan.images(latents, [0, 1, 2])
-    spread = images[0].std()  # small in a fresh network
+    spread = images[0].std()
     assert np.abs(images[0] - images[1]).max() > 0.1 * spread
     assert np.abs(images[1] - images[2]).max() > 0.1 * spread
     logits = gan.discriminator.predict_on_batch([np.repeat(images[:1], 3, axis=0), np.arange(3, dtype=np.int32)])
     assert len(np.unique(np.round(logits, 9))) == 3
     np.testing.assert_array_equal(gan.images(latents), images)  # without labels the classes in turn
     np.testing.assert_allclose(gan.images(latents, 2)[0], images[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("shape", [(32, 32, 1), (64, 64, 1)])
+def test_a_fresh_pair_makes_images_that_differ_and_judges_them_within_reach(shape, classes, norm):
+    """With a start of deviation 0.02 images are nearly gray and alike, and the discriminator sees next to nothing."""
+    gan = models.gan(shape, classes=classes, spectral_norm=norm)
+    images = gan.sample(16)
+    assert images.std() > 0.1
+    assert images.std(axis=0).mean() > 0.1
+    given = [images, np.arange(16, dtype=np.int32) % 3] if classes else images
+    logits, _ = gan.discriminator.stateless_call(
+        gan.discriminator.trainable_variables, gan.discriminator.non_trainable_variables, given, training=True
+    )
+    logits = np.asarray(logits)
+    assert np.abs(logits).max() < 10
+    if not norm:
+        assert logits.std() > 0.05
 
 
 def test_projection_is_the_inner_product_with_the_class_embedding():

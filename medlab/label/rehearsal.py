@@ -179,7 +179,9 @@ def _summary(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         {"method": name, "labels": labels, **_mean(part["auc"], "auc", confidence)}
         for (name, labels), part in table.groupby(["method", "labels"], sort=False)
     ]
-    return pd.DataFrame(rows)
+    summary = pd.DataFrame(rows)
+    summary[["low", "high"]] = summary[["low", "high"]].clip(0, 1)  # no AUC lies beyond, whatever three seeds allow
+    return summary
 
 
 def _gain(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

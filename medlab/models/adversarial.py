@@ -121,7 +121,8 @@ def gan(
     much for a side of another size is cropped. Classes reach the generator as an embedding beside the latents, the
     discriminator by projection (Miyato and Koyama 2018, ICLR).
 
-    Both start as He et al. 2015 (ICCV) have it, scaled to the inputs of each layer. With the transposed convolutions of
+    The weights of both start as He et al. 2015 (ICCV) have it, scaled to the inputs of each layer; what the classes
+    project on so that no class outweighs the image. With the transposed convolutions of
     Radford et al., and their start of deviation 0.02, made for layers eight times as wide, the samples of images of 64
     pixels became all alike.
 
@@ -188,7 +189,7 @@ def _generator(
     if classes:
         label = keras.Input((), dtype="int32", name="label")
         # Few numbers beside the latents: as many would outweigh them, and each class become one image.
-        own = _embedding(build, classes, max(latent // 8, 1), "class_embedding")(label)
+        own = _embedding(build, classes, max(latent // 8, 1), "class_embedding", spread=1.0)(label)
         x = layers.Concatenate(name="condition")([x, own])
         inputs = [noise, label]
     size, first = math.prod(start) * widths[-1], _scaled(build, "generator_start")
@@ -240,7 +241,8 @@ def _discriminator(
     label = keras.Input((), dtype="int32", name="label")
     # SpectralNormalization gives its output the type of its input: whole numbers would round the embedding.
     number = keras.ops.cast(label, "float32")
-    own = bounded(_embedding(build, classes, features.shape[-1], "class_projection"))(number)
+    size = features.shape[-1]
+    own = bounded(_embedding(build, classes, size, "class_projection", spread=size**-0.5))(number)
     match = layers.Dot(axes=1, name="class_match")([features, own])
     judged = layers.Add(name="logits")([logit, match])
     return _started(build, keras.Model([image, label], judged, name="discriminator"))
@@ -263,6 +265,6 @@ def _scaled(build: Builder, name: str) -> keras.initializers.Initializer:
     return keras.initializers.HeNormal(seed=build.layer_seed(name))
 
 
-def _embedding(build: Builder, classes: int, size: int, name: str) -> keras.layers.Layer:
-    start = keras.initializers.RandomNormal(seed=build.layer_seed(name), stddev=1.0)
+def _embedding(build: Builder, classes: int, size: int, name: str, *, spread: float) -> keras.layers.Layer:
+    start = keras.initializers.RandomNormal(seed=build.layer_seed(name), stddev=spread)
     return layers.Embedding(classes, size, embeddings_initializer=start, name=name)

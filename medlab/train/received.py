@@ -115,8 +115,8 @@ def check_differing(x: NDArray) -> None:
     flat = x.reshape(len(x), -1)
     if np.all(flat.max(axis=1) == flat.min(axis=1)):
         raise ValueError(
-            "Every image is constant: there is nothing to learn from. Look at them (medlab.view.montage) and at what "
-            "the recipe made of them."
+            "Every image is constant: there is nothing to learn from. Look at them (medlab.view.montage) and at how "
+            "they were loaded."
         )
     if len(x) > 1 and np.all(flat == flat[:1]):
         raise ValueError("All images are the same: there is nothing to tell apart. Look at how they were loaded.")

@@ -45,6 +45,9 @@ def test_images_of_64_pixels_do_not_become_alike(tmp_path):
     fit = train.fit_gan(models.gan(x.shape[1:], classes=2), x, y, epochs=40, progress=False)
     assert not fit.warnings
     assert fit.history["diversity"].iloc[-10:].min() > 0.5
-    blurred = x.mean(0)
-    apart = [np.abs(one - blurred).mean() for one in (fit.samples[1], fit.samples[40])]
-    assert apart[1] < 0.5 * apart[0], "and they came to look like the real ones"
+    assert fit.history["diversity"].iloc[-10:].max() < 1.5, "and no noise, which is more diverse than any images"
+    mean, last = x.mean(0).ravel(), fit.samples[40]
+    assert np.corrcoef(last.mean(0).ravel(), mean)[0, 1] > 0.9
+    nearest = [np.abs(x - one).mean((1, 2, 3)).min() for one in last]
+    usual = [np.sort(np.abs(x - one).mean((1, 2, 3)))[1] for one in x]
+    assert np.mean(nearest) < 1.5 * np.mean(usual), "each looks like some real image, about as one of them does"

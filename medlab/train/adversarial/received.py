@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medlab.train.adversarial.distorting import CHANGES
 from medlab.train.adversarial.steps import LOSSES
-from medlab.train.received import check_differing
+from medlab.train.received import alone, check_differing
 
 FEW = 10_000
 """Images below which ``augment="auto"`` distorts. Chosen."""
@@ -26,7 +26,7 @@ def images(gan: Any, x: ArrayLike) -> NDArray[np.float32]:
         raise ValueError(f"Expected a GAN of medlab.models.gan first. Received {type(gan).__name__}.")
     if isinstance(x, tuple):
         raise ValueError("Expected images and labels apart: fit_gan(gan, x, y). Received a tuple as x.")
-    x = np.asarray(x)
+    x = alone(x)
     shape = gan.generator.output_shape[1:]
     if x.ndim != len(shape) + 1 or x.shape[1:] != tuple(shape):
         raise ValueError(f"Expected images of shape (n, {', '.join(map(str, shape))}). Received {x.shape}.")

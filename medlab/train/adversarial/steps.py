@@ -95,7 +95,7 @@ class GeneratorStep(_Step):
     """One step of the generator; beside it a running mean of its weights and statistics.
 
     Its input is a dict: latent, numbers (n, ...) and where there are classes wanted (n,). The mean is taken of the
-    weights before each step, with momentum ``(1 + t) / (10 + t)`` after t steps, at most ``momentum``.
+    weights before each step, with momentum ``(1 + t) / (10 + t)`` after t steps, at most ``momentum``; None takes none.
     """
 
     def __init__(self, own: keras.Model, others: list[keras.Model], *, momentum: float | None, **settings: Any) -> None:
@@ -105,7 +105,8 @@ class GeneratorStep(_Step):
     def call(self, inputs: dict[str, Any], training: bool = True) -> Any:
         """Logits (n, 1)."""
         discriminator, mean = self.others
-        self._average(mean)
+        if self.momentum is not None:
+            self._average(mean)
         wanted = inputs.get("wanted")
         made = _called(self.own, inputs["latent"] if wanted is None else [inputs["latent"], wanted], keep=True)
         return self.judged(discriminator, made, inputs["numbers"], wanted, keep=False)
@@ -115,10 +116,7 @@ class GeneratorStep(_Step):
         return -ops.mean(y_pred) if self.loss_name == "hinge" else ops.mean(ops.softplus(-y_pred))
 
     def _average(self, mean: keras.Model) -> None:
-        if self.momentum is None:
-            share = 0.0
-        else:
-            share = ops.minimum(self.momentum, (1 + self.count) / (10 + self.count))
+        share = ops.minimum(self.momentum, (1 + self.count) / (10 + self.count))
         for kept, now in zip(mean.variables, self.own.variables, strict=True):
             kept.assign(share * kept + (1 - share) * ops.stop_gradient(now.value))
         self.count.assign(self.count + 1)

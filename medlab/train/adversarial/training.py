@@ -228,6 +228,8 @@ class Training:
     def _close(self, epoch: int, losses: tuple[float, float], began: float, *, whole: bool) -> None:
         """Samples, diversity, the row of the history and, after a whole epoch, the state to resume from."""
         job, now = self.job, self.state
+        if self.maker.momentum is None:
+            self.mean.set_weights([checkpoint.array(one) for one in job.gan.generator.weights])
         mean = [checkpoint.array(one) for one in self.mean.variables]
         samples = self.sampler.images(self.latents, self.labels)
         weights = [*mean, *(checkpoint.array(one) for one in job.gan.discriminator.variables), samples]
