@@ -40,14 +40,12 @@ def gan_training(history: pd.DataFrame, samples: ArrayLike, *, count: int = 36) 
     for number, (column, name, dashes) in enumerate(styles):
         losses.plot(history["epoch"], history[column], dashes, color=LINES[number], label=name)
     losses.set_ylabel("loss")
-    losses.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    variety.plot(history["epoch"], history["diversity"], color=LINES[2])
-    variety.axhline(1, color="gray", linewidth=1, linestyle=":")
+    variety.plot(history["epoch"], history["diversity"], color=LINES[2], label="samples")
+    variety.axhline(1, color="gray", linewidth=1, linestyle=":", label="real images")
     variety.set_ylim(0, max(1.2, 1.1 * float(np.nanmax(history["diversity"]))))
-    variety.annotate("real images", (1, 1), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                     ha="right", fontsize=8, color="dimgray")  # fmt: skip
-    variety.set_ylabel("diversity of the samples")
+    variety.set_ylabel("diversity")
     for one in (losses, variety):
+        one.legend(fontsize=9, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         one.set_xlabel("epoch")
         one.xaxis.get_major_locator().set_params(integer=True)
         tidy(one)

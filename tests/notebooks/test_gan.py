@@ -22,7 +22,7 @@ def test_a_gan_is_trained_and_judged(tmp_path):
     assert found["stopped"] is None
     kid = found["kid"]
     assert kid["1"][0] > 3 * kid["40"][0], "the samples came nearer to the real images"
-    assert kid["40"][0] > found["kid_unseen"], "but not as near as real images are"
+    assert abs(found["kid_unseen"]) < 0.1 * kid["1"][0], "the judge takes real images that it never saw for real ones"
     assert all(low <= value <= high for value, low, high in kid.values())
     assert len(found["diversity"]) == 40
     assert found["planted_found"]
