@@ -103,6 +103,17 @@ def test_a_diverging_training_stops_with_the_reason_and_keeps_the_last_good_samp
     np.testing.assert_allclose(gan.images(fit.latents), fit.samples[2], atol=1e-5)
 
 
+def test_without_a_running_mean_the_last_weights_are_kept():
+    x, _ = squares()
+    one, other = small(), small()
+    before = [checkpoint.array(weight) for weight in one.generator.trainable_variables]
+    train.fit_gan(one, x, epochs=1, ema=None, **QUICK | {"batch_size": len(x)})  # a single step
+    for weight, old in zip(one.generator.trainable_variables, before, strict=True):
+        assert not np.array_equal(checkpoint.array(weight), old), weight.path
+    fit = train.fit_gan(other, x, epochs=1, ema=None, **QUICK | {"batch_size": len(x)})
+    np.testing.assert_allclose(other.images(fit.latents), fit.samples[1], atol=1e-5)
+
+
 def test_weights_that_are_no_numbers_stop_it_too_and_what_was_saved_stays(tmp_path):
     x, _ = squares()
     gan = small()

@@ -122,9 +122,8 @@ def gan(
     discriminator by projection (Miyato and Koyama 2018, ICLR).
 
     The weights of both start as He et al. 2015 (ICCV) have it, scaled to the inputs of each layer; what the classes
-    project on so that no class outweighs the image. With the transposed convolutions of
-    Radford et al., and their start of deviation 0.02, made for layers eight times as wide, the samples of images of 64
-    pixels became all alike.
+    project on starts so small that no class outweighs the image. With the transposed convolutions of Radford et al. and
+    their start of deviation 0.02, made for layers eight times as wide, the samples of 64 pixels became all alike.
 
     Args:
         image_shape: (i, j, c) or (i, j, k, c), each side 4 or more.
